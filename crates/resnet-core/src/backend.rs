@@ -1,0 +1,230 @@
+//! The contract between what is computed and how: [`Backend`].
+//!
+//! A backend is a value: one in-order queue on one device, with its scratch and caches as ordinary fields.
+//! It knows ops and buffers; it knows no networks, no parameters by name and no training loop.
+//! There are few ops and they are coarse, drawn where CPU and GPU libraries independently draw the fused boundary.
+//! Nothing is composed silently: what a backend cannot do it refuses by name.
+//!
+//! Rules every implementation keeps, checked by the conformance suite:
+//! - Buffers carry no shape. Each op says what its buffers hold; a buffer may hold different tensors at different times.
+//! - A buffer that is too short is refused with [`Error::Length`](crate::Error::Length) before anything is written.
+//! - A safe method cannot corrupt memory, whatever buffers it is given.
+//! - The same call on the same values gives the same bits, for any number of threads.
+//! - `Set` overwrites whatever was there; `Add` adds. Nothing outside the described tensor is written.
+//! - After [`Backend::prepare`] no op allocates, and none waits for the device but `download` and `synchronize`.
+
+use crate::op::{
+    AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
+};
+use crate::{
+    Accumulate, DType, GradOut, GradSource, HostData, HostDataMut, Param, Result, Source, TensorDesc,
+};
+
+/// Running mean and variance of a normalisation, one table row each.
+#[derive(Debug)]
+pub struct Running<'a, Buf> {
+    /// Running mean.
+    pub mean: &'a mut Buf,
+    /// Running variance.
+    pub var: &'a mut Buf,
+}
+
+/// Computes ops on one device. See the [module](crate::backend) for the rules.
+pub trait Backend {
+    /// Memory on the device: opaque, owned, without a shape.
+    type Buffer: std::fmt::Debug;
+
+    /// A short name: `cpu`, `cuda`, `reference`.
+    fn name(&self) -> &'static str;
+
+    /// One line for people: the device, its threads or driver, the kernels chosen.
+    fn describe(&self) -> String;
+
+    /// Whether activations of this type can be computed with.
+    fn supports(&self, dtype: DType) -> bool;
+
+    /// Bytes a buffer needs to hold this tensor in the backend's own layout. Never zero.
+    fn buffer_bytes(&self, desc: &TensorDesc) -> usize;
+
+    /// Allocates a buffer of zeros.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), naming what was asked and what is free.
+    fn alloc(&mut self, bytes: usize) -> Result<Self::Buffer>;
+
+    /// Copies dense host data into a buffer.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`](crate::Error::Mismatch) if the data has another element count or type than the tensor.
+    fn upload(&mut self, desc: &TensorDesc, src: HostData<'_>, dst: &mut Self::Buffer) -> Result<()>;
+
+    /// Copies a tensor into dense host memory, after all ops issued before.
+    ///
+    /// # Errors
+    /// As [`Backend::upload`].
+    fn download(&mut self, desc: &TensorDesc, src: &Self::Buffer, dst: HostDataMut<'_>) -> Result<()>;
+
+    /// Waits until all ops issued so far are done.
+    fn synchronize(&mut self) -> Result<()>;
+
+    /// Picks algorithms and sizes scratch for every op that a step will issue, and returns the scratch in bytes.
+    /// May be called again; later calls extend what earlier ones prepared.
+    fn prepare(&mut self, ops: &[Op]) -> Result<usize>;
+
+    /// Whether the backend would rather read a materialised value than a source with an affine or a ReLU at this op.
+    fn prefers_materialised(&self, _consumer: &Op) -> bool {
+        false
+    }
+
+    /// Bytes to normalised activations. `affine`: scale and shift per channel.
+    fn ingest(
+        &mut self,
+        op: &Ingest,
+        pixels: &Self::Buffer,
+        affine: &Self::Buffer,
+        x: &mut Self::Buffer,
+    ) -> Result<()>;
+
+    /// [`Conv2d`], forward: raw output and, where asked, its batch sums.
+    fn conv2d(
+        &mut self,
+        op: &Conv2d,
+        x: Source<'_, Self::Buffer>,
+        w: &Self::Buffer,
+        bias: Option<&Self::Buffer>,
+        y: &mut Self::Buffer,
+        sums: Option<&mut Self::Buffer>,
+    ) -> Result<()>;
+
+    /// [`Conv2d`], gradient of the source's value, then the epilogue of [`GradOut`].
+    fn conv2d_backward_data(
+        &mut self,
+        op: &Conv2d,
+        dy: GradSource<'_, Self::Buffer>,
+        w: &Self::Buffer,
+        dx: GradOut<'_, Self::Buffer>,
+    ) -> Result<()>;
+
+    /// [`Conv2d`], gradient of the kernels and, where there is one, of the bias (`Σ dy`).
+    fn conv2d_backward_weight(
+        &mut self,
+        op: &Conv2d,
+        x: Source<'_, Self::Buffer>,
+        dy: GradSource<'_, Self::Buffer>,
+        dw: &mut Self::Buffer,
+        dbias: Option<&mut Self::Buffer>,
+        accumulate: Accumulate,
+    ) -> Result<()>;
+
+    /// [`Combine`], forward.
+    fn combine(
+        &mut self,
+        op: &Combine,
+        x: Source<'_, Self::Buffer>,
+        z: &mut Self::Buffer,
+        sums: Option<&mut Self::Buffer>,
+    ) -> Result<()>;
+
+    /// [`Combine`], backward: materialises a gradient that has several parts.
+    fn combine_backward(
+        &mut self,
+        op: &Combine,
+        dz: GradSource<'_, Self::Buffer>,
+        dx: GradOut<'_, Self::Buffer>,
+    ) -> Result<()>;
+
+    /// [`MaxPool`], forward. `index` is written where a backward pass will follow.
+    fn max_pool(
+        &mut self,
+        op: &MaxPool,
+        x: Source<'_, Self::Buffer>,
+        y: &mut Self::Buffer,
+        index: Option<&mut Self::Buffer>,
+        sums: Option<&mut Self::Buffer>,
+    ) -> Result<()>;
+
+    /// [`MaxPool`], gradient of the source's value, then the epilogue of [`GradOut`].
+    fn max_pool_backward(
+        &mut self,
+        op: &MaxPool,
+        dy: GradSource<'_, Self::Buffer>,
+        index: &Self::Buffer,
+        dx: GradOut<'_, Self::Buffer>,
+    ) -> Result<()>;
+
+    /// [`AvgPool`], forward.
+    fn avg_pool(&mut self, op: &AvgPool, x: Source<'_, Self::Buffer>, y: &mut Self::Buffer) -> Result<()>;
+
+    /// [`AvgPool`], gradient of the source's value, then the epilogue of [`GradOut`].
+    fn avg_pool_backward(
+        &mut self,
+        op: &AvgPool,
+        dy: GradSource<'_, Self::Buffer>,
+        dx: GradOut<'_, Self::Buffer>,
+    ) -> Result<()>;
+
+    /// [`BatchNorm`] with batch statistics: sums to affine and moments, and the running statistics moved along.
+    fn norm_finish(
+        &mut self,
+        op: &BatchNorm,
+        sums: &Self::Buffer,
+        gamma: &Self::Buffer,
+        beta: &Self::Buffer,
+        running: Running<'_, Self::Buffer>,
+        affine: &mut Self::Buffer,
+        moments: &mut Self::Buffer,
+    ) -> Result<()>;
+
+    /// [`BatchNorm`] with running statistics: the affine that inference reads with.
+    fn norm_frozen(
+        &mut self,
+        op: &BatchNorm,
+        running_mean: &Self::Buffer,
+        running_var: &Self::Buffer,
+        gamma: &Self::Buffer,
+        beta: &Self::Buffer,
+        affine: &mut Self::Buffer,
+    ) -> Result<()>;
+
+    /// [`BatchNorm`], backward: sums to `dgamma`, `dbeta` and the coefficients A, B, C.
+    /// `accumulate` applies to `dgamma` and `dbeta`; the coefficients are of this batch alone.
+    fn norm_backward_finish(
+        &mut self,
+        op: &BatchNorm,
+        sums: &Self::Buffer,
+        moments: &Self::Buffer,
+        gamma: &Self::Buffer,
+        dgamma: &mut Self::Buffer,
+        dbeta: &mut Self::Buffer,
+        accumulate: Accumulate,
+        coeffs: &mut Self::Buffer,
+    ) -> Result<()>;
+
+    /// [`SoftmaxCrossEntropy`]: gradient of the logits where asked, and metrics set or added.
+    /// `scalars`: [`StepScalars`](crate::op::StepScalars).
+    fn softmax_cross_entropy(
+        &mut self,
+        op: &SoftmaxCrossEntropy,
+        logits: &Self::Buffer,
+        targets: Targets<'_, Self::Buffer>,
+        scalars: &Self::Buffer,
+        dlogits: Option<&mut Self::Buffer>,
+        metrics: &mut Self::Buffer,
+        accumulate: Accumulate,
+    ) -> Result<()>;
+
+    /// Square root of the sum of squares over all gradients present, into a table of one row and one column.
+    fn grad_norm(&mut self, params: &[Param<Self::Buffer>], norm: &mut Self::Buffer) -> Result<()>;
+
+    /// One step of the optimizer over the whole list: parameters with a gradient and a non-zero `lr_scale` move.
+    ///
+    /// With `norm` given, gradients are multiplied by `min(1, max_norm / (norm + 1e-6))` as they are read
+    /// (`torch.nn.utils.clip_grad_norm_`). If `norm` is not finite nothing is changed, optimizer state included.
+    fn update(
+        &mut self,
+        rule: &Optimizer,
+        scalars: &Self::Buffer,
+        norm: Option<&Self::Buffer>,
+        params: &mut [Param<Self::Buffer>],
+    ) -> Result<()>;
+}
