@@ -3,6 +3,8 @@
 
 pub mod backend;
 pub mod error;
+pub mod graph;
+pub mod init;
 pub mod op;
 pub mod params;
 pub mod source;
@@ -10,6 +12,7 @@ pub mod tensor;
 
 pub use backend::{Backend, Running};
 pub use error::{Error, Result};
+pub use graph::{Graph, GraphBuilder, NodeId, ParamId, ParamSpec};
 pub use params::{Param, ParamKind};
 pub use source::{Accumulate, GradNorm, GradOut, GradSource, GradSums, Residual, Source};
 pub use tensor::{DType, HostData, HostDataMut, Role, TensorDesc};
