@@ -7,6 +7,7 @@ pub mod graph;
 pub mod init;
 pub mod op;
 pub mod params;
+pub mod rng;
 pub mod source;
 pub mod tensor;
 
