@@ -50,7 +50,9 @@ pub enum Error {
     },
 
     /// The device ran out of memory.
-    #[error("out of memory on {backend}: {requested_bytes} bytes asked for, {free_bytes} free; a smaller batch may fit")]
+    #[error(
+        "out of memory on {backend}: {requested_bytes} bytes asked for, {free_bytes} free; a smaller batch may fit"
+    )]
     OutOfMemory {
         /// The backend's name.
         backend: &'static str,

@@ -3,17 +3,24 @@
 
 pub mod backend;
 pub mod error;
+pub mod executor;
 pub mod graph;
 pub mod init;
+pub mod lower;
 pub mod op;
 pub mod params;
+pub mod plan;
 pub mod rng;
 pub mod source;
 pub mod tensor;
+pub mod zoo;
 
 pub use backend::{Backend, Running};
 pub use error::{Error, Result};
+pub use executor::Executor;
 pub use graph::{Graph, GraphBuilder, NodeId, ParamId, ParamSpec};
-pub use params::{Param, ParamKind};
+pub use lower::{Fusion, LowerOptions, Mode, Program, lower};
+pub use params::{Param, ParamKind, Params, Part};
+pub use plan::Plan;
 pub use source::{Accumulate, GradNorm, GradOut, GradSource, GradSums, Residual, Source};
 pub use tensor::{DType, HostData, HostDataMut, Role, TensorDesc};

@@ -133,12 +133,13 @@ impl Layer {
     /// # Errors
     /// [`Error::Invalid`] naming the node if the shapes do not fit the layer.
     pub fn output(&self, name: &str, inputs: &[Shape]) -> Result<Shape> {
-        let window = |x: Shape, (r, s): (usize, usize), stride: usize, p: Padding| -> Result<(usize, usize)> {
-            Ok((
-                window_output(name, x.h, (p.top, p.bottom), r, stride)?,
-                window_output(name, x.w, (p.left, p.right), s, stride)?,
-            ))
-        };
+        let window =
+            |x: Shape, (r, s): (usize, usize), stride: usize, p: Padding| -> Result<(usize, usize)> {
+                Ok((
+                    window_output(name, x.h, (p.top, p.bottom), r, stride)?,
+                    window_output(name, x.w, (p.left, p.right), s, stride)?,
+                ))
+            };
         let wanted = match self {
             Layer::Input => 0,
             Layer::Add => 2,
@@ -151,10 +152,17 @@ impl Layer {
             Layer::Input => Err(Error::invalid(name, "the input's shape is given, not computed")),
             Layer::Conv(l) => {
                 let x = inputs[0];
-                if l.groups == 0 || !x.c.is_multiple_of(l.groups) || !l.out.is_multiple_of(l.groups) || l.out == 0 {
+                if l.groups == 0
+                    || !x.c.is_multiple_of(l.groups)
+                    || !l.out.is_multiple_of(l.groups)
+                    || l.out == 0
+                {
                     return Err(Error::invalid(
                         name,
-                        format!("{} groups must divide both {} input and {} output channels", l.groups, x.c, l.out),
+                        format!(
+                            "{} groups must divide both {} input and {} output channels",
+                            l.groups, x.c, l.out
+                        ),
                     ));
                 }
                 let (h, w) = window(x, l.kernel, l.stride, l.padding)?;
@@ -165,7 +173,10 @@ impl Layer {
                 if inputs[0] != inputs[1] {
                     return Err(Error::invalid(
                         name,
-                        format!("cannot add {:?} to {:?}: a residual needs equal shapes", inputs[1], inputs[0]),
+                        format!(
+                            "cannot add {:?} to {:?}: a residual needs equal shapes",
+                            inputs[1], inputs[0]
+                        ),
                     ));
                 }
                 Ok(inputs[0])
@@ -181,7 +192,10 @@ impl Layer {
                 if (x.h, x.w) != (1, 1) || out == 0 {
                     return Err(Error::invalid(
                         name,
-                        format!("a fully connected layer of {out} outputs reads c×1×1, found {}×{}×{}", x.c, x.h, x.w),
+                        format!(
+                            "a fully connected layer of {out} outputs reads c×1×1, found {}×{}×{}",
+                            x.c, x.h, x.w
+                        ),
                     ));
                 }
                 Ok(Shape { c: out, h: 1, w: 1 })

@@ -263,17 +263,38 @@ impl GraphBuilder {
     }
 
     /// Adds a fully connected layer.
-    pub fn linear(&mut self, name: &str, x: NodeId, out: usize, init: Init, bias: Option<Init>) -> Result<NodeId> {
+    pub fn linear(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        out: usize,
+        init: Init,
+        bias: Option<Init>,
+    ) -> Result<NodeId> {
         self.push(name, Layer::Linear { out, init, bias }, &[x])
     }
 
     /// Adds a parameter-free shortcut.
-    pub fn subsample(&mut self, name: &str, x: NodeId, stride: usize, out: usize, front: usize) -> Result<NodeId> {
+    pub fn subsample(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        stride: usize,
+        out: usize,
+        front: usize,
+    ) -> Result<NodeId> {
         self.push(name, Layer::Subsample { stride, out, front }, &[x])
     }
 
     /// Padding of a window over a node, the same on all sides or as TensorFlow's "same".
-    pub fn padding(&self, x: NodeId, window: (usize, usize), stride: usize, same: bool, symmetric: usize) -> Padding {
+    pub fn padding(
+        &self,
+        x: NodeId,
+        window: (usize, usize),
+        stride: usize,
+        same: bool,
+        symmetric: usize,
+    ) -> Padding {
         let shape = self.shape(x);
         if same { Padding::same(shape.h, shape.w, window, stride) } else { Padding::all(symmetric) }
     }

@@ -39,7 +39,10 @@ impl SoftmaxCrossEntropy {
             ));
         }
         if !(0.0..1.0).contains(&smoothing) {
-            return Err(Error::invalid("softmax cross-entropy", format!("label smoothing {smoothing} must be in 0..1")));
+            return Err(Error::invalid(
+                "softmax cross-entropy",
+                format!("label smoothing {smoothing} must be in 0..1"),
+            ));
         }
         Ok(Self { n, classes, smoothing, dtype })
     }

@@ -41,9 +41,12 @@ impl BatchNorm {
     /// [`Error::Invalid`] if `c` or `m` is zero, `eps` is not positive or `momentum` is outside `0..=1`.
     pub fn new(c: usize, m: usize, eps: f32, momentum: f32, unbiased: bool) -> Result<Self> {
         if c == 0 || m == 0 {
-            return Err(Error::invalid("batch norm", format!("{c} channels over {m} values: both must be at least 1")));
+            return Err(Error::invalid(
+                "batch norm",
+                format!("{c} channels over {m} values: both must be at least 1"),
+            ));
         }
-        if !(eps > 0.0 && eps.is_finite()) || !(0.0..=1.0).contains(&momentum) {
+        if !(eps > 0.0 && eps.is_finite() && (0.0..=1.0).contains(&momentum)) {
             return Err(Error::invalid(
                 "batch norm",
                 format!("eps {eps} must be positive and momentum {momentum} within 0 and 1"),

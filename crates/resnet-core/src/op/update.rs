@@ -104,12 +104,26 @@ impl StepScalars {
 
     /// The inverse of [`StepScalars::to_array`].
     pub fn from_array(a: [f32; 8]) -> Self {
-        Self { lr: a[0], correction1: a[1], correction2: a[2], lambda: a[3], grad_scale: a[4], max_norm: a[5] }
+        Self {
+            lr: a[0],
+            correction1: a[1],
+            correction2: a[2],
+            lambda: a[3],
+            grad_scale: a[4],
+            max_norm: a[5],
+        }
     }
 }
 
 impl Default for StepScalars {
     fn default() -> Self {
-        Self { lr: 0.0, correction1: 1.0, correction2: 1.0, lambda: 1.0, grad_scale: 1.0, max_norm: f32::INFINITY }
+        Self {
+            lr: 0.0,
+            correction1: 1.0,
+            correction2: 1.0,
+            lambda: 1.0,
+            grad_scale: 1.0,
+            max_norm: f32::INFINITY,
+        }
     }
 }

@@ -1,0 +1,281 @@
+//! Runs a program on a backend: the one place where numbered tensors become buffers.
+
+mod buffers;
+
+use buffers::Buffers;
+
+use crate::graph::Graph;
+use crate::lower::{LowerOptions, Mode, Program, Step, TensorId, lower};
+use crate::op::{Ingest, Metrics, Op, SoftmaxCrossEntropy, StepScalars, Targets};
+use crate::params::Params;
+use crate::plan::Plan;
+use crate::{Accumulate, Backend, Error, HostData, HostDataMut, NodeId, Result, TensorDesc};
+
+/// A network at one batch size on one backend: its program, its memory and its inputs.
+///
+/// Parameters live outside ([`Params`]), so that a training and an evaluation executor share them.
+#[derive(Debug)]
+pub struct Executor<B: Backend> {
+    program: Program,
+    plan: Plan,
+    buffers: Buffers<B::Buffer>,
+    inputs: Inputs<B::Buffer>,
+    ingest: Ingest,
+    loss: SoftmaxCrossEntropy,
+}
+
+/// What comes from and goes to the host.
+#[derive(Debug)]
+struct Inputs<Buf> {
+    pixels: Buf,
+    pixel_affine: Buf,
+    labels: Buf,
+    mixed_labels: Buf,
+    scalars: Buf,
+    metrics: Buf,
+}
+
+impl<B: Backend> Executor<B> {
+    /// Lowers a graph, plans its memory, allocates it and has the backend prepare.
+    /// `smoothing` is the label smoothing of the loss.
+    ///
+    /// # Errors
+    /// What [`lower`], the ops and the backend refuse; [`Error::OutOfMemory`] says how much was asked for.
+    pub fn new(backend: &mut B, graph: &Graph, options: LowerOptions, smoothing: f32) -> Result<Self> {
+        if !backend.supports(options.dtype) {
+            return Err(Error::Unsupported {
+                backend: backend.name(),
+                what: format!("{:?} activations", options.dtype),
+            });
+        }
+        let program = lower(graph, options, &|op| backend.prefers_materialised(op))?;
+        let shape = graph.input_shape();
+        let n = options.batch;
+        let out = graph.node(graph.output()).shape;
+        if (out.h, out.w) != (1, 1) {
+            return Err(Error::invalid(
+                &graph.node(graph.output()).name,
+                format!(
+                    "the result must be classes × 1 × 1 per picture, found {}×{}×{}",
+                    out.c, out.h, out.w
+                ),
+            ));
+        }
+        let ingest = Ingest::new(n, shape.h, shape.w, shape.c, options.dtype)?;
+        let loss = SoftmaxCrossEntropy::new(n, out.c, smoothing, options.dtype)?;
+        let mut plan = Plan::new(graph, &program, |d| backend.buffer_bytes(d));
+        let mut ops: Vec<Op> = program.forward.iter().chain(&program.backward).map(Step::op).collect();
+        ops.extend([Op::Ingest(ingest), Op::SoftmaxCrossEntropy(loss)]);
+        plan.scratch_bytes = backend.prepare(&ops)?;
+        let buffers = Buffers::new(backend, &program, &plan)?;
+        let mut alloc = |desc: TensorDesc| {
+            let bytes = backend.buffer_bytes(&desc);
+            backend.alloc(bytes)
+        };
+        let mut inputs = Inputs {
+            pixels: alloc(ingest.pixels_desc())?,
+            pixel_affine: alloc(TensorDesc::affine(shape.c))?,
+            labels: alloc(TensorDesc::labels(n))?,
+            mixed_labels: alloc(TensorDesc::labels(n))?,
+            scalars: alloc(StepScalars::desc())?,
+            metrics: alloc(Metrics::desc())?,
+        };
+        let identity: Vec<f32> = [1.0 / 255.0, 0.0].iter().flat_map(|v| vec![*v; shape.c]).collect();
+        backend.upload(&TensorDesc::affine(shape.c), HostData::F32(&identity), &mut inputs.pixel_affine)?;
+        let scalars = StepScalars::default().to_array();
+        backend.upload(&StepScalars::desc(), HostData::F32(&scalars), &mut inputs.scalars)?;
+        Ok(Self { program, plan, buffers, inputs, ingest, loss })
+    }
+
+    /// The steps, for whoever wants to print or check them.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Memory and work, for printing before the first step.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Notes the bytes of parameters in the plan.
+    pub fn account_params(&mut self, bytes: usize) {
+        self.plan.parameter_bytes = bytes;
+    }
+
+    /// Pictures per batch.
+    pub fn batch(&self) -> usize {
+        self.program.options.batch
+    }
+
+    /// Sets the scale and shift that turn bytes into activations: `2 × channels` numbers, all scales first.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] on another count.
+    pub fn set_pixel_affine(&mut self, backend: &mut B, affine: &[f32]) -> Result<()> {
+        let desc = TensorDesc::affine(self.ingest.x_desc().c);
+        backend.upload(&desc, HostData::F32(affine), &mut self.inputs.pixel_affine)
+    }
+
+    /// Sets the numbers of this step.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn set_scalars(&mut self, backend: &mut B, scalars: &StepScalars) -> Result<()> {
+        backend.upload(&StepScalars::desc(), HostData::F32(&scalars.to_array()), &mut self.inputs.scalars)
+    }
+
+    /// The step's scalars on the device, for [`Backend::update`].
+    pub fn scalars(&self) -> &B::Buffer {
+        &self.inputs.scalars
+    }
+
+    /// Uploads pictures as bytes (NHWC) and normalises them.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if it is not a whole batch.
+    pub fn load_pixels(&mut self, backend: &mut B, pixels: &[u8]) -> Result<()> {
+        backend.upload(&self.ingest.pixels_desc(), HostData::U8(pixels), &mut self.inputs.pixels)?;
+        let ingest = self.ingest;
+        let inputs = &self.inputs;
+        self.buffers.write(self.program.input, |_, x| {
+            backend.ingest(&ingest, &inputs.pixels, &inputs.pixel_affine, x)
+        })
+    }
+
+    /// Uploads activations as they are (f32, NHWC).
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if it is not a whole batch.
+    pub fn load_activations(&mut self, backend: &mut B, x: &[f32]) -> Result<()> {
+        let desc = self.ingest.x_desc();
+        self.buffers.write(self.program.input, |_, buffer| backend.upload(&desc, HostData::F32(x), buffer))
+    }
+
+    /// Picture to logits.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn forward(&mut self, backend: &mut B, params: &mut Params<B>) -> Result<()> {
+        for step in &self.program.forward {
+            self.buffers.run(backend, params, step, Accumulate::Set)?;
+        }
+        Ok(())
+    }
+
+    /// Loss of the batch, its gradient in training, and the metrics set or added to.
+    ///
+    /// `mixed` holds second labels under mixup or cutmix. Only the first `n_valid` pictures count.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if there is not one label per picture; [`Error::Invalid`] for a label that is no class.
+    pub fn loss(
+        &mut self,
+        backend: &mut B,
+        labels: &[u32],
+        mixed: Option<&[u32]>,
+        n_valid: usize,
+        accumulate: Accumulate,
+    ) -> Result<()> {
+        let (desc, classes) = (self.loss.labels_desc(), self.loss.classes() as u32);
+        for list in [Some(labels), mixed].into_iter().flatten() {
+            if let Some((i, label)) = list.iter().enumerate().find(|(_, l)| **l >= classes) {
+                return Err(Error::invalid(
+                    "labels",
+                    format!(
+                        "label {label} of picture {i} in the batch; there are classes 0 to {}",
+                        classes - 1
+                    ),
+                ));
+            }
+        }
+        backend.upload(&desc, HostData::U32(labels), &mut self.inputs.labels)?;
+        if let Some(mixed) = mixed {
+            backend.upload(&desc, HostData::U32(mixed), &mut self.inputs.mixed_labels)?;
+        }
+        let Inputs { labels, mixed_labels, scalars, metrics, .. } = &mut self.inputs;
+        let targets = Targets { a: labels, b: mixed.map(|_| &*mixed_labels), n_valid };
+        let (op, logits) = (self.loss, self.program.logits);
+        match self.program.dlogits {
+            Some(d) => self.buffers.write(d, |all, d| {
+                backend.softmax_cross_entropy(
+                    &op,
+                    all.tensor(logits)?,
+                    targets,
+                    scalars,
+                    Some(d),
+                    metrics,
+                    accumulate,
+                )
+            }),
+            None => {
+                let logits = self.buffers.tensor(logits)?;
+                backend.softmax_cross_entropy(&op, logits, targets, scalars, None, metrics, accumulate)
+            }
+        }
+    }
+
+    /// Gradient of the logits to gradients of the parameters.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] on an executor made for inference; device errors.
+    pub fn backward(
+        &mut self,
+        backend: &mut B,
+        params: &mut Params<B>,
+        accumulate: Accumulate,
+    ) -> Result<()> {
+        if self.program.options.mode == Mode::Infer {
+            return Err(Error::invalid("backward", "this executor was made for inference"));
+        }
+        for step in &self.program.backward {
+            self.buffers.run(backend, params, step, accumulate)?;
+        }
+        Ok(())
+    }
+
+    /// The logits of the last forward pass: `batch × classes`, row by row.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn logits(&self, backend: &mut B) -> Result<Vec<f32>> {
+        self.download(backend, self.program.logits)
+    }
+
+    /// The metrics summed since the last `Set`.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn metrics(&self, backend: &mut B) -> Result<Metrics> {
+        let mut array = [0.0; 4];
+        backend.download(&Metrics::desc(), &self.inputs.metrics, HostDataMut::F32(&mut array))?;
+        Ok(Metrics::from_array(array))
+    }
+
+    /// The value of a layer in NHWC, right after the forward pass, if it lies in memory as it is.
+    /// With slots shared, only values that a later step still needs are sure to be there; an executor for training keeps
+    /// every value its backward pass reads.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the layer's value is never written out.
+    pub fn value(&self, backend: &mut B, graph: &Graph, node: NodeId) -> Result<Vec<f32>> {
+        let t = self.program.stored[node.0]
+            .ok_or_else(|| Error::invalid(&graph.node(node).name, "its value is never written out"))?;
+        self.download(backend, t)
+    }
+
+    /// The gradient of the picture after a backward pass, in NHWC, where it was asked for.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it was not asked for.
+    pub fn input_gradient(&self, backend: &mut B) -> Result<Vec<f32>> {
+        let t = self.program.dinput.ok_or_else(|| Error::invalid("input gradient", "was not asked for"))?;
+        self.download(backend, t)
+    }
+
+    fn download(&self, backend: &mut B, t: TensorId) -> Result<Vec<f32>> {
+        let desc = self.program.tensors[t.0].desc;
+        let mut out = vec![0.0; desc.len()];
+        backend.download(&desc, self.buffers.tensor(t)?, HostDataMut::F32(&mut out))?;
+        Ok(out)
+    }
+}
