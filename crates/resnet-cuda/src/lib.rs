@@ -1,1 +1,28 @@
-//! The CUDA backend.
+//! The CUDA backend: found at run time, never needed at build time.
+//!
+//! The crate builds, lints, documents and tests on a machine without CUDA.
+//! Whether CUDA is there is asked when the program runs, library by library, and "no" is an ordinary error
+//! that says what is missing, where it was looked for and what to do.
+//!
+//! This version finds the device and everything kernels would need, but has no kernels yet:
+//! [`CudaBackend::new`] ends in [`CudaUnavailable::NoKernels`] on a machine that has it all.
+//! The type implements [`Backend`](resnet_core::Backend) so that callers compile, and has no values.
+//!
+//! Modules in reading order:
+//! - [`error`]: every reason why there is no CUDA.
+//! - [`search`]: where libraries are looked for.
+//! - `library`: opening one, and asking it for its functions. The only file with foreign calls.
+//! - [`probe`](mod@probe): the questions in their order, from the driver to the compiler.
+//! - [`backend`], where [`CudaBackend`] is.
+#![deny(unsafe_code)]
+
+pub mod backend;
+pub mod error;
+mod library;
+pub mod probe;
+pub mod search;
+
+pub use backend::CudaBackend;
+pub use error::CudaUnavailable;
+pub use probe::{Device, probe};
+pub use search::Search;
