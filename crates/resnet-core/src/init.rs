@@ -1,5 +1,6 @@
 //! How parameters start.
 
+use crate::Graph;
 use crate::rng::{Purpose, Stream};
 
 /// The distribution a parameter is drawn from before training.
@@ -58,6 +59,11 @@ impl Init {
             }
         }
     }
+}
+
+/// The values that all parameters of a network start with, in the order of [`Graph::params`], each in file order.
+pub fn initial_values(graph: &Graph, seed: u64) -> Vec<Vec<f32>> {
+    graph.params().iter().enumerate().map(|(i, p)| p.init.fill(&p.shape, seed, i as u64)).collect()
 }
 
 fn uniform(rng: &mut Stream, len: usize, bound: f64) -> Vec<f32> {
