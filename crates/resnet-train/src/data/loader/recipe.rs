@@ -1,0 +1,137 @@
+//! What is in a batch: the part of the loader that knows no threads.
+
+use std::sync::{Arc, OnceLock};
+
+use resnet_core::rng::{Purpose, Stream};
+
+use super::order::Positions;
+use super::{Batch, LastBatch, LoaderOptions};
+use crate::data::transform::{self, Pipeline};
+use crate::data::{Picture, Source};
+use crate::{Error, Result};
+
+/// Everything that decides what is in a batch.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    source: Arc<dyn Source>,
+    options: LoaderOptions,
+    /// The start of the pipeline that is the same in every epoch, and the rest.
+    fixed: Pipeline,
+    random: Pipeline,
+    height: usize,
+    width: usize,
+    /// Pictures after the fixed part, filled in as they are needed. Empty where nothing is kept.
+    cache: Vec<OnceLock<Picture>>,
+}
+
+/// Memory that one worker reuses.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    picture: Picture,
+    transform: transform::Scratch,
+}
+
+impl Recipe {
+    pub(super) fn new(source: Arc<dyn Source>, pipeline: Pipeline, options: LoaderOptions) -> Result<Self> {
+        let (n, batch) = (source.len(), options.batch);
+        if batch == 0 {
+            return Err(Error::invalid("batch", "0 pictures; at least 1 wanted"));
+        }
+        if n == 0 || options.last == LastBatch::Drop && batch > n {
+            return Err(Error::invalid("batch", format!("{batch} pictures, but the data has {n}")));
+        }
+        let Some((height, width)) = pipeline.output(source.extent()) else {
+            let why = "the pictures have different sizes, and nothing in the pipeline makes them equal; add a resize or crop";
+            return Err(Error::invalid("pipeline", why));
+        };
+        if [batch, height, width, source.channels()]
+            .into_iter()
+            .try_fold(1usize, usize::checked_mul)
+            .is_none()
+        {
+            let why = format!("{batch} pictures of {height}×{width}×{} have no size", source.channels());
+            return Err(Error::invalid("batch", why));
+        }
+        let (fixed, random) = pipeline.split();
+        let cache = match fixed.output(source.extent()) {
+            Some((h, w)) if !fixed.steps().is_empty() => {
+                let bytes = n.saturating_mul(h * w * source.channels());
+                let n_kept = if bytes <= options.cache_bytes { n } else { 0 };
+                (0..n_kept).map(|_| OnceLock::new()).collect()
+            }
+            _ => Vec::new(),
+        };
+        Ok(Self { source, options, fixed, random, height, width, cache })
+    }
+
+    pub(super) fn options(&self) -> &LoaderOptions {
+        &self.options
+    }
+
+    pub(super) fn shape(&self) -> (usize, usize, usize) {
+        (self.height, self.width, self.source.channels())
+    }
+
+    pub(super) fn n_batches(&self) -> usize {
+        let (n, batch) = (self.source.len(), self.options.batch);
+        if self.options.last == LastBatch::Drop { n / batch } else { n.div_ceil(batch) }
+    }
+
+    /// Makes batch `number` of an epoch. Gives up between two pictures when `stopped`, as nobody wants the batch then.
+    pub(super) fn fill(
+        &self,
+        batch: &mut Batch,
+        epoch: u64,
+        number: usize,
+        scratch: &mut Scratch,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let (n, size) = (self.source.len(), self.options.batch);
+        let positions = Positions::new(self.options.order, n, epoch);
+        let first = number * size;
+        let n_valid = if self.options.last == LastBatch::Wrap { size } else { size.min(n - first) };
+
+        let picture_bytes = self.height * self.width * self.source.channels();
+        (batch.number, batch.n_valid) = (number, n_valid);
+        batch.indices.clear();
+        batch.labels.clear();
+        batch.pixels.clear();
+        batch.pixels.reserve_exact(size * picture_bytes);
+        for position in first..first + n_valid {
+            if stopped() {
+                return Ok(());
+            }
+            let index = positions.get(position % n);
+            self.read(index, epoch, scratch)?;
+            batch.indices.push(index);
+            batch.labels.push(self.source.label(index));
+            batch.pixels.extend_from_slice(&scratch.picture.pixels);
+        }
+        batch.labels.resize(size, 0);
+        batch.pixels.resize(size * picture_bytes, 0);
+        Ok(())
+    }
+
+    /// One picture, transformed, into `scratch.picture`.
+    fn read(&self, index: usize, epoch: u64, scratch: &mut Scratch) -> Result<()> {
+        let Scratch { picture, transform } = scratch;
+        let mut stream = Stream::new(self.options.seed, Purpose::Augment, epoch, index as u64);
+        match self.cache.get(index).and_then(OnceLock::get) {
+            Some(cached) => picture.copy_from(cached),
+            None => {
+                self.source.read(index, picture)?;
+                self.fixed.apply(picture, transform, &mut stream);
+                if let Some(slot) = self.cache.get(index) {
+                    slot.get_or_init(|| picture.clone());
+                }
+            }
+        }
+        self.random.apply(picture, transform, &mut stream);
+        let (found, wanted) = ((picture.height, picture.width, picture.channels), self.shape());
+        if found != wanted {
+            let why = format!("{found:?} (height, width, channels) after the pipeline; {wanted:?} wanted");
+            return Err(Error::invalid(format!("picture {index}"), why));
+        }
+        Ok(())
+    }
+}

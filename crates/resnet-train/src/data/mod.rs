@@ -1,0 +1,26 @@
+//! From files to batches: `file → Source → transform → Batch`.
+//!
+//! Reading order:
+//! - [`Source`]: labelled pictures by index, wherever they lie; [`InMemory`] is the one for small sets.
+//! - [`idx`]: the file format of MNIST and its relatives.
+//! - [`Dataset`]: a training and a test source with their names; [`Known`] finds the published ones, [`sample`] is embedded.
+//! - [`transform`]: resize, crop, flip, erase.
+//! - [`loader`]: worker threads that turn a source into an ordered sequence of batches.
+//!
+//! Everything random is a function of (seed, epoch, index), so neither threads nor a restart change a result.
+
+mod dataset;
+pub mod idx;
+mod known;
+pub mod loader;
+mod memory;
+pub mod sample;
+mod source;
+pub mod transform;
+
+pub use dataset::{ChannelStats, Dataset, affine};
+pub use known::{Known, OfficialFile, user_data_dir};
+pub use loader::{Batch, Epoch, LastBatch, Loader, LoaderOptions, Order};
+pub use memory::InMemory;
+pub use source::{Fingerprint, Picture, Source};
+pub use transform::{Pipeline, Transform};

@@ -1,0 +1,103 @@
+//! Every way reading data or training can fail.
+
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Every way reading data or training can fail.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to open, read or write a file.
+    #[error("{}: cannot {action}: {source}", .path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried: `open`, `read`.
+        action: &'static str,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+
+    /// A data file that is not what it should be: wrong magic, cut, too long, damaged.
+    #[error("{file}: {found}; wanted {wanted}")]
+    Format {
+        /// The file, or the name of what is embedded.
+        file: String,
+        /// What was found.
+        found: String,
+        /// What was wanted.
+        wanted: String,
+    },
+
+    /// A label that names no class, found when a data set is read.
+    #[error("{file}: label {label} of picture {index} is out of range; wanted 0 to {}", n_classes.saturating_sub(1))]
+    Label {
+        /// The file, or the name of the data set.
+        file: String,
+        /// The picture, counted from 0.
+        index: usize,
+        /// The label found.
+        label: u32,
+        /// Number of classes.
+        n_classes: usize,
+    },
+
+    /// A data set that is in none of the places searched.
+    #[error("{name} was not found in:{}\n{hint}", list(.searched))]
+    DataNotFound {
+        /// The data set.
+        name: &'static str,
+        /// The directories searched, in order.
+        searched: Vec<PathBuf>,
+        /// How to get it.
+        hint: String,
+    },
+
+    /// An option that no run can have, or that does not fit the data: a batch larger than the data, a crop without size.
+    #[error("{what}: {why}")]
+    Invalid {
+        /// The option.
+        what: String,
+        /// What was found and what was wanted.
+        why: String,
+    },
+
+    /// Loading a batch panicked, which is a bug; the batch it would have been is lost.
+    #[error("loading batch {batch} of epoch {epoch} panicked: {message}")]
+    LoaderPanic {
+        /// The epoch.
+        epoch: u64,
+        /// The batch, counted from 0.
+        batch: usize,
+        /// What the panic said.
+        message: String,
+    },
+
+    /// A description or a backend refused.
+    #[error(transparent)]
+    Core(#[from] resnet_core::Error),
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|p| format!("\n  {}", p.display())).collect()
+}
+
+impl Error {
+    /// Builds [`Error::Invalid`].
+    pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Error::Invalid { what: what.into(), why: why.into() }
+    }
+
+    /// Builds [`Error::Format`].
+    pub(crate) fn format(file: &str, found: impl Into<String>, wanted: impl Into<String>) -> Self {
+        Error::Format { file: file.to_owned(), found: found.into(), wanted: wanted.into() }
+    }
+
+    /// Gives an [`std::io::Error`] its path and what was tried.
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Error::Io { path, action, source }
+    }
+}

@@ -1,0 +1,7 @@
+//! From files to batches.
+#![allow(clippy::unwrap_used)] // clippy.toml exempts test functions, not their helpers
+
+mod idx;
+mod known;
+mod loader;
+mod sample;
