@@ -197,9 +197,9 @@ fn names_build_what_they_say() {
         if spec.depth() > 200 {
             continue; // counted above
         }
-        let digits: String = name.chars().skip_while(|c| !c.is_ascii_digit()).collect();
-        let digits = if name.starts_with("d2l") { &name[3..] } else { &digits };
-        let depth: String = digits.chars().take_while(char::is_ascii_digit).collect();
+        let family = ["d2l", "resnext", "wide_resnet", "resnet", "plain", "keras", "tensorflow", "paddle"];
+        let rest = family.iter().find_map(|f| name.strip_prefix(f)).expect("a family");
+        let depth: String = rest.chars().take_while(char::is_ascii_digit).collect();
         assert_eq!(spec.depth().to_string(), depth, "{name}");
         assert_eq!(spec.build().map(|g| g.classes()).ok(), Some(spec.classes), "{name}");
     }

@@ -5,8 +5,10 @@
 //! [`lower`](crate::lower).
 
 mod layer;
+mod show;
 
 pub use layer::{ConvLayer, Layer, NormLayer, PoolLayer, Shape};
+pub use show::{LayerSummary, Summary};
 
 use crate::init::Init;
 use crate::op::{PadValue, Padding};

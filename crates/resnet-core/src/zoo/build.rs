@@ -1,7 +1,7 @@
 //! From a spec to a graph: stem, stages, head.
 
 use super::{Block, Conventions, InitScheme, PaddingStyle, ResNetSpec, Variant, basic, bottleneck, stem};
-use crate::graph::{ConvLayer, NormLayer, PoolLayer};
+use crate::graph::{ConvLayer, NormLayer, PoolLayer, Summary};
 use crate::init::Init;
 use crate::op::{PadValue, Padding};
 use crate::{Error, Graph, GraphBuilder, NodeId, Result};
@@ -53,6 +53,17 @@ impl ResNetSpec {
         let graph = net.graph.finish(x)?;
         refuse_uncountable(&self.arch, &graph)?;
         Ok(graph)
+    }
+}
+
+impl ResNetSpec {
+    /// Builds the network and describes it, counting parameters as its dialect does
+    /// ([`Conventions::count_statistics`]).
+    ///
+    /// # Errors
+    /// As [`ResNetSpec::build`].
+    pub fn summary(&self) -> Result<Summary> {
+        Ok(Summary::of(&self.build()?, Some(self.arch.clone()), self.conventions.count_statistics))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ResNet family: one [`ResNetSpec`] that is plain data, and names for the well-known points of its space.
 //!
-//! Read in this order: `spec` (the axes), `build` (stem, stages, head), `basic` and `bottleneck` (the blocks as the papers
-//! draw them), `shortcut`, `stem`, then `names` and `presets` (which name means which spec).
+//! Read in this order: `axes` and `spec` (what can differ), `build` (stem, stages, head), `basic` and `bottleneck` (the
+//! blocks as the papers draw them), `shortcut`, `stem`, then `names` and `presets` (which name means which spec).
 //!
 //! ```
 //! use resnet_core::zoo::{self, Variant};
@@ -11,6 +11,7 @@
 //! # Ok::<(), resnet_core::Error>(())
 //! ```
 
+mod axes;
 mod basic;
 mod bottleneck;
 mod build;
@@ -20,8 +21,6 @@ mod shortcut;
 mod spec;
 mod stem;
 
+pub use axes::{Block, Conventions, InitScheme, PaddingStyle, Shortcut, Stem, Variant, Width};
 pub use names::{arch, names};
-pub use spec::{
-    Block, Conventions, InitScheme, MAX_BLOCKS, MAX_EXTENT, PaddingStyle, ResNetSpec, Shortcut, Stem,
-    Variant, Width,
-};
+pub use spec::{MAX_BLOCKS, MAX_EXTENT, ResNetSpec};
