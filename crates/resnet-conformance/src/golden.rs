@@ -7,8 +7,7 @@
 use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::zoo::ResNetSpec;
 use resnet_core::{
-    Accumulate, Backend, Executor, Graph, LowerOptions, ParamId, ParamKind, Params, Part,
-    TensorDesc,
+    Accumulate, Backend, Executor, Graph, LowerOptions, ParamId, ParamKind, Params, Part, TensorDesc,
 };
 use serde_json::Value;
 

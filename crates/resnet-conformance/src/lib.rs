@@ -1,1 +1,86 @@
-//! Conformance.
+//! What every backend is held to.
+//!
+//! A backend is right if it agrees with the specification on every op, element by element, within what f32 arithmetic can be blamed for.
+//! This crate has the specification, the bounds, the cases to try, and the laws, and one macro that turns them into tests.
+//! It depends on no backend; backends depend on it for their tests only.
+//!
+//! Read in this order:
+//! - [`reference`](mod@reference): every op in plain loops.
+//! - [`number`]: what those loops compute with.
+//! - [`bound`]: the bounds and their derivation.
+//! - [`data`] and [`strategy`]: the cases, weighted towards edges.
+//! - [`laws`]: what must hold, and [`conformance!`], which makes tests of it.
+//! - [`golden`]: whole networks as PyTorch computes them.
+//! - [`report`]: the worst error per op, for people.
+#![forbid(unsafe_code)]
+
+pub mod bound;
+pub mod data;
+pub mod golden;
+mod lab;
+pub mod laws;
+pub mod number;
+pub mod reference;
+pub mod report;
+pub mod strategy;
+mod tensors;
+
+pub use bound::Bounded;
+pub use reference::Reference;
+pub use report::{OpError, worst_errors};
+
+/// Makes a module of tests that hold a backend to everything in [`laws`].
+///
+/// The expression makes a backend; each test makes its own. A name for the module may come first, for a second configuration:
+///
+/// ```ignore
+/// resnet_conformance::conformance!(CpuBackend::new(2).unwrap());
+/// resnet_conformance::conformance!(one_thread, CpuBackend::new(1).unwrap());
+/// ```
+///
+/// `RESNET_CONFORMANCE_CASES` sets how many cases each law tries.
+#[macro_export]
+macro_rules! conformance {
+    ($make:expr) => {
+        $crate::conformance!(conformance, $make);
+    };
+    ($module:ident, $make:expr) => {
+        mod $module {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $crate::conformance!(@tests $make;
+                transfers_keep_every_bit = elementwise::transfers_keep_every_bit,
+                ingest_matches_reference = elementwise::ingest_matches_reference,
+                combine_matches_reference = elementwise::combine_matches_reference,
+                combine_backward_matches_reference = elementwise::combine_backward_matches_reference,
+                conv2d_matches_reference = conv2d::forward_matches_reference,
+                conv2d_backward_data_matches_reference = conv2d::backward_data_matches_reference,
+                conv2d_backward_weight_matches_reference = conv2d::backward_weight_matches_reference,
+                max_pool_matches_reference = pool::max_matches_reference,
+                max_pool_backward_matches_reference = pool::max_backward_matches_reference,
+                avg_pool_matches_reference = pool::avg_matches_reference,
+                avg_pool_backward_matches_reference = pool::avg_backward_matches_reference,
+                nan_wins = pool::nan_wins,
+                norm_finish_matches_reference = norm::finish_matches_reference,
+                norm_frozen_matches_reference = norm::frozen_matches_reference,
+                norm_backward_finish_matches_reference = norm::backward_matches_reference,
+                softmax_cross_entropy_matches_reference = loss::matches_reference,
+                non_finite_losses_are_counted = loss::non_finite_losses_are_counted,
+                a_wrong_label_is_no_address = loss::a_wrong_label_is_no_address,
+                sgd_matches_reference = update::sgd_matches_reference,
+                adam_matches_reference = update::adam_matches_reference,
+                adamw_matches_reference = update::adamw_matches_reference,
+                grad_norm_matches_reference = update::grad_norm_matches_reference,
+            );
+        }
+    };
+    (@tests $make:expr; $($test:ident = $file:ident::$law:ident,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                $crate::laws::$file::$law(|| $make);
+            }
+        )*
+    };
+}

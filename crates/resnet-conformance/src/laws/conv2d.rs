@@ -1,0 +1,134 @@
+//! The three directions of a convolution against the reference.
+
+use proptest::prelude::*;
+use resnet_core::op::{Conv2d, Op};
+use resnet_core::{Accumulate, Backend, Result, TensorDesc};
+
+use super::match_reference;
+use crate::data::Data;
+use crate::lab::{Case, Lab, Output, output};
+use crate::strategy::forms::{self, GradOutForm, SourceForm};
+use crate::strategy::{seed, shapes};
+use crate::tensors::{OwnedGrad, OwnedGradOut, OwnedSource, Values, finish_sums};
+
+/// A forward pass.
+#[derive(Debug)]
+pub(crate) struct Forward {
+    op: Conv2d,
+    x: SourceForm,
+    bias: bool,
+    sums: bool,
+    seed: u64,
+}
+
+impl Case for Forward {
+    fn op(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Output<B::Buffer>>> {
+        let (op, data) = (&self.op, &mut Data::new(self.seed));
+        backend.prepare(&[Op::Conv2d(*op)])?;
+        let x = OwnedSource::new(backend, op.x_desc(), self.x, Values::Any, data)?;
+        let w = backend.put(op.w_desc(), &data.values(op.w_desc().len()))?;
+        let bias = if self.bias { Some(backend.put(op.bias_desc(), &data.values(op.k()))?) } else { None };
+        let mut y = backend.poisoned(op.y_desc())?;
+        let mut sums = if self.sums { Some(backend.poisoned(TensorDesc::sums(op.k()))?) } else { None };
+        backend.conv2d(op, x.get(), &w, bias.as_ref(), &mut y, sums.as_mut())?;
+        let mut outputs = vec![output("y", op.y_desc(), y)];
+        if let Some(sums) = sums {
+            outputs.extend(finish_sums(backend, (op.k(), op.n() * op.p() * op.q()), &sums, data)?);
+        }
+        Ok(outputs)
+    }
+}
+
+/// The gradient of the input.
+#[derive(Debug)]
+pub(crate) struct BackwardData {
+    op: Conv2d,
+    norm: bool,
+    out: GradOutForm,
+    seed: u64,
+}
+
+impl Case for BackwardData {
+    fn op(&self) -> &'static str {
+        "conv2d_backward_data"
+    }
+
+    fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Output<B::Buffer>>> {
+        let (op, data) = (&self.op, &mut Data::new(self.seed));
+        backend.prepare(&[Op::Conv2dBackwardData(*op)])?;
+        let dy = OwnedGrad::new(backend, op.y_desc(), self.norm, data)?;
+        let w = backend.put(op.w_desc(), &data.values(op.w_desc().len()))?;
+        let mut dx = OwnedGradOut::new(backend, op.x_desc(), self.out, data)?;
+        backend.conv2d_backward_data(op, dy.get(), &w, dx.get())?;
+        dx.finish(backend, data)
+    }
+}
+
+/// The gradient of the kernels and the bias.
+#[derive(Debug)]
+pub(crate) struct BackwardWeight {
+    op: Conv2d,
+    x: SourceForm,
+    norm: bool,
+    bias: bool,
+    accumulate: Accumulate,
+    seed: u64,
+}
+
+impl Case for BackwardWeight {
+    fn op(&self) -> &'static str {
+        "conv2d_backward_weight"
+    }
+
+    fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Output<B::Buffer>>> {
+        let (op, data) = (&self.op, &mut Data::new(self.seed));
+        backend.prepare(&[Op::Conv2dBackwardWeight(*op)])?;
+        let x = OwnedSource::new(backend, op.x_desc(), self.x, Values::Any, data)?;
+        let dy = OwnedGrad::new(backend, op.y_desc(), self.norm, data)?;
+        let mut start = |desc| match self.accumulate {
+            Accumulate::Set => backend.poisoned(desc),
+            Accumulate::Add => backend.put(desc, &data.values(desc.len())),
+        };
+        let mut dw = start(op.w_desc())?;
+        let mut dbias = if self.bias { Some(start(op.bias_desc())?) } else { None };
+        backend.conv2d_backward_weight(op, x.get(), dy.get(), &mut dw, dbias.as_mut(), self.accumulate)?;
+        let mut outputs = vec![output("dw", op.w_desc(), dw)];
+        outputs.extend(dbias.map(|dbias| output("dbias", op.bias_desc(), dbias)));
+        Ok(outputs)
+    }
+}
+
+pub(crate) fn forward() -> impl Strategy<Value = Forward> {
+    (shapes::conv2d(), forms::source(), any::<bool>(), any::<bool>(), seed())
+        .prop_map(|(op, x, bias, sums, seed)| Forward { op, x, bias, sums, seed })
+}
+
+pub(crate) fn backward_data() -> impl Strategy<Value = BackwardData> {
+    (shapes::conv2d(), any::<bool>(), forms::grad_out(), seed())
+        .prop_map(|(op, norm, out, seed)| BackwardData { op, norm, out, seed })
+}
+
+pub(crate) fn backward_weight() -> impl Strategy<Value = BackwardWeight> {
+    (shapes::conv2d(), forms::source(), any::<bool>(), any::<bool>(), forms::accumulate(), seed()).prop_map(
+        |(op, x, norm, bias, accumulate, seed)| BackwardWeight { op, x, norm, bias, accumulate, seed },
+    )
+}
+
+/// [`Backend::conv2d`] with its batch sums matches the reference.
+pub fn forward_matches_reference<B: Backend>(make: impl Fn() -> B) {
+    match_reference(make, "conv2d matches the reference", forward());
+}
+
+/// [`Backend::conv2d_backward_data`] with its epilogue matches the reference.
+pub fn backward_data_matches_reference<B: Backend>(make: impl Fn() -> B) {
+    match_reference(make, "conv2d_backward_data matches the reference", backward_data());
+}
+
+/// [`Backend::conv2d_backward_weight`] matches the reference.
+pub fn backward_weight_matches_reference<B: Backend>(make: impl Fn() -> B) {
+    match_reference(make, "conv2d_backward_weight matches the reference", backward_weight());
+}

@@ -1,0 +1,151 @@
+//! Convolution in its three directions. All three visit the same taps and differ only in which factor they solve for.
+
+use resnet_core::op::Conv2d;
+use resnet_core::{Accumulate, GradOut, GradSource, Result, Source};
+
+use super::Buffer;
+use super::source::{batch_sums, gradients, put, sums_out, values, write_gradient};
+use crate::number::{Number, Sum, sum};
+
+/// Calls `visit(pixel of x, pixel of y, position in the window)` for every tap that lies inside the image.
+fn for_each_tap(op: &Conv2d, mut visit: impl FnMut(usize, usize, usize)) {
+    let pad = op.padding();
+    // Position along one axis, where it is not in the padding.
+    let inside = |out: usize, window: usize, before: usize, extent: usize| {
+        (out * op.stride() + window).checked_sub(before).filter(|&at| at < extent)
+    };
+    for n in 0..op.n() {
+        for p in 0..op.p() {
+            for q in 0..op.q() {
+                let y_pixel = (n * op.p() + p) * op.q() + q;
+                for r in 0..op.r() {
+                    let Some(h) = inside(p, r, pad.top, op.h()) else { continue };
+                    for s in 0..op.s() {
+                        let Some(w) = inside(q, s, pad.left, op.w()) else { continue };
+                        visit((n * op.h() + h) * op.w() + w, y_pixel, r * op.s() + s);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Offsets that belong to kernel `k`: the first channel of its group, and its weight at a window position.
+struct Channels {
+    per_group: usize,
+    kernels_per_group: usize,
+    window: usize,
+}
+
+impl Channels {
+    fn of(op: &Conv2d) -> Self {
+        Self {
+            per_group: op.c() / op.groups(),
+            kernels_per_group: op.k() / op.groups(),
+            window: op.r() * op.s(),
+        }
+    }
+    fn first(&self, k: usize) -> usize {
+        k / self.kernels_per_group * self.per_group
+    }
+    fn weight(&self, k: usize, position: usize) -> usize {
+        (k * self.window + position) * self.per_group
+    }
+}
+
+pub(super) fn forward<T: Number>(
+    op: &Conv2d,
+    x: Source<'_, Buffer<T>>,
+    w: &Buffer<T>,
+    bias: Option<&Buffer<T>>,
+    y: &mut Buffer<T>,
+    sums: Option<&mut Buffer<T>>,
+) -> Result<()> {
+    const OP: &str = "conv2d";
+    let x = values(OP, &op.x_desc(), x)?;
+    let w = w.read(OP, "w", op.w_desc().len())?;
+    let bias = bias.map(|bias| bias.read(OP, "bias", op.k())).transpose()?;
+    let y = y.write(OP, "y", op.y_desc().len())?;
+    let sums = sums_out(OP, op.k(), sums)?;
+
+    let ch = Channels::of(op);
+    let mut acc = vec![T::Sum::default(); y.len()];
+    for_each_tap(op, |x_pixel, y_pixel, position| {
+        for k in 0..op.k() {
+            let acc = &mut acc[y_pixel * op.k() + k];
+            let xs = &x[x_pixel * op.c() + ch.first(k)..][..ch.per_group];
+            let ws = &w[ch.weight(k, position)..][..ch.per_group];
+            for (&x, &w) in xs.iter().zip(ws) {
+                acc.add(x * w);
+            }
+        }
+    });
+    for (i, (y, mut acc)) in y.iter_mut().zip(acc).enumerate() {
+        if let Some(bias) = bias {
+            acc.add(bias[i % op.k()]);
+        }
+        *y = acc.total();
+    }
+    batch_sums(op.k(), y, sums);
+    Ok(())
+}
+
+pub(super) fn backward_data<T: Number>(
+    op: &Conv2d,
+    dy: GradSource<'_, Buffer<T>>,
+    w: &Buffer<T>,
+    dx: GradOut<'_, Buffer<T>>,
+) -> Result<()> {
+    const OP: &str = "conv2d_backward_data";
+    let dy = gradients(OP, &op.y_desc(), dy)?;
+    let w = w.read(OP, "w", op.w_desc().len())?;
+
+    let ch = Channels::of(op);
+    let mut acc = vec![T::Sum::default(); op.x_desc().len()];
+    for_each_tap(op, |x_pixel, y_pixel, position| {
+        for k in 0..op.k() {
+            let dy = dy[y_pixel * op.k() + k];
+            let gs = &mut acc[x_pixel * op.c() + ch.first(k)..][..ch.per_group];
+            let ws = &w[ch.weight(k, position)..][..ch.per_group];
+            for (g, &w) in gs.iter_mut().zip(ws) {
+                g.add(dy * w);
+            }
+        }
+    });
+    let g: Vec<T> = acc.iter().map(Sum::total).collect();
+    write_gradient(OP, &op.x_desc(), dx, &g)
+}
+
+pub(super) fn backward_weight<T: Number>(
+    op: &Conv2d,
+    x: Source<'_, Buffer<T>>,
+    dy: GradSource<'_, Buffer<T>>,
+    dw: &mut Buffer<T>,
+    dbias: Option<&mut Buffer<T>>,
+    accumulate: Accumulate,
+) -> Result<()> {
+    const OP: &str = "conv2d_backward_weight";
+    let x = values(OP, &op.x_desc(), x)?;
+    let dy = gradients(OP, &op.y_desc(), dy)?;
+    let dw = dw.write(OP, "dw", op.w_desc().len())?;
+    let dbias = dbias.map(|dbias| dbias.write(OP, "dbias", op.k())).transpose()?;
+
+    let ch = Channels::of(op);
+    let mut acc = vec![T::Sum::default(); dw.len()];
+    for_each_tap(op, |x_pixel, y_pixel, position| {
+        for k in 0..op.k() {
+            let dy = dy[y_pixel * op.k() + k];
+            let xs = &x[x_pixel * op.c() + ch.first(k)..][..ch.per_group];
+            let gs = &mut acc[ch.weight(k, position)..][..ch.per_group];
+            for (g, &x) in gs.iter_mut().zip(xs) {
+                g.add(dy * x);
+            }
+        }
+    });
+    put(dw, accumulate, acc.iter().map(Sum::total));
+    if let Some(dbias) = dbias {
+        let of_kernel = |k: usize| sum(dy.iter().skip(k).step_by(op.k()).copied());
+        put(dbias, accumulate, (0..op.k()).map(of_kernel));
+    }
+    Ok(())
+}
