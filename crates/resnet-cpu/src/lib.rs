@@ -1,1 +1,45 @@
-//! The CPU backend.
+//! The CPU backend: the ops of [`resnet_core`] in f32 on the cores of one machine.
+//!
+//! It is the baseline that every CPU can run: im2col, `matrixmultiply` and `rayon`, and passes that the compiler vectorises.
+//! It exists to be correct, the same on every run, and fast enough to train with.
+//!
+//! Two decisions shape it.
+//! Activations lie pixel-major (`h × w × n × c`, see [`Buffer`]), which turns a convolution into plain matrix products.
+//! And every op is cut into tiles by the problem, never by the threads: a tile is evaluated, multiplied and finished (bias,
+//! sums, mask) while it is in cache, and what tiles leave behind is merged in their order.
+//!
+//! # Modules, in reading order
+//! - `backend`: [`CpuBackend`], the trait's methods.
+//! - `buffer`, `transfer`: memory, and the way in and out.
+//! - `threads`, `engine`, `prepare`: who runs a tile, with which scratch.
+//! - `window`, `load`, `epilogue`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
+//! - `conv`, `combine`, `max_pool`, `avg_pool`, `norm`, `loss`, `ingest`, `update`: the ops, forward and backward side by side.
+//! - `kernels`: the inner loops and the matrix product. The only unsafe code is there.
+#![deny(unsafe_code)]
+
+mod avg_pool;
+mod backend;
+mod buffer;
+mod combine;
+mod conv;
+mod engine;
+mod epilogue;
+mod ingest;
+#[allow(unsafe_code)]
+mod kernels;
+mod load;
+mod loss;
+mod max_pool;
+mod norm;
+mod prepare;
+mod stats;
+mod threads;
+mod transfer;
+mod update;
+mod window;
+
+pub use backend::CpuBackend;
+pub use buffer::Buffer;
+
+/// The name of the backend, also in errors.
+const NAME: &str = "cpu";

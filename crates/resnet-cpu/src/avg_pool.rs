@@ -1,0 +1,84 @@
+//! Average pooling over the pixels of a window that lie inside the image.
+
+use resnet_core::op::AvgPool;
+use resnet_core::{GradOut, GradSource, Result, Source};
+
+use crate::buffer::{Buffer, check};
+use crate::engine::Engine;
+use crate::epilogue::{GradTarget, partial_len};
+use crate::kernels::load;
+use crate::load::{GradLoad, Load, Rows, X};
+use crate::window::{Window, pass_tile_rows, segments};
+
+/// Forward.
+pub(crate) fn avg_pool(
+    engine: &mut Engine,
+    op: &AvgPool,
+    x: Source<'_, Buffer>,
+    y: &mut Buffer,
+) -> Result<()> {
+    const OP: &str = "avg_pool";
+    let (c, n, desc) = (op.c(), op.n(), op.y_desc());
+    let x = Load::open(OP, &X, x, &op.x_desc())?;
+    check(OP, "y", y, &desc)?;
+    let (isa, window) = (engine.isa, Window::from(op));
+    engine.for_tiles(y.f32_mut(desc.len()), c, tile_rows(op), 1, |tile, scratch| {
+        tile.out.fill(0.0);
+        for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
+            let out = &mut tile.out[s.at.start * c..s.at.end * c];
+            for tap in 0..window.n_taps() {
+                let Some(pixel) = window.input(s.pixel, tap) else { continue };
+                let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
+                let value = scratch.a.take(out.len());
+                x.eval(isa, rows, 0..c, value, c);
+                load::add(isa, out, value);
+            }
+            let count = n_inside(&window, s.pixel);
+            out.iter_mut().for_each(|v| *v /= count);
+        }
+    });
+    Ok(())
+}
+
+/// Backward: an input pixel collects its share of the gradients of the windows that it is in.
+pub(crate) fn avg_pool_backward(
+    engine: &mut Engine,
+    op: &AvgPool,
+    dy: GradSource<'_, Buffer>,
+    dx: GradOut<'_, Buffer>,
+) -> Result<()> {
+    const OP: &str = "avg_pool_backward";
+    let (c, n) = (op.c(), op.n());
+    let dy = GradLoad::open(OP, dy, &op.y_desc())?;
+    let (isa, window) = (engine.isa, Window::from(op));
+    let GradTarget { dx, add, epilogue, sums } = GradTarget::open(OP, isa, dx, &op.x_desc())?;
+    let partials = engine.for_tiles(dx, c, tile_rows(op), partial_len(c), |tile, scratch| {
+        if !add {
+            tile.out.fill(0.0);
+        }
+        for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
+            let out = &mut tile.out[s.at.start * c..s.at.end * c];
+            for tap in 0..window.n_taps() {
+                let Some(pixel) = window.output(s.pixel, tap) else { continue };
+                let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
+                let value = scratch.a.take(out.len());
+                dy.eval(isa, rows, 0..c, value, c);
+                load::add_scaled(isa, out, value, 1.0 / n_inside(&window, pixel));
+            }
+        }
+        epilogue.finish(tile.out, tile.first_row, tile.partial, &mut scratch.b);
+    });
+    sums.merge(c, partials);
+    Ok(())
+}
+
+/// Pixels under the window of an output pixel.
+fn n_inside(window: &Window, pixel: usize) -> f32 {
+    (0..window.n_taps()).filter(|&tap| window.input(pixel, tap).is_some()).count() as f32
+}
+
+/// Rows of a tile: fewer than of other passes where the output is small, so that a global pool still has parts to share.
+fn tile_rows(op: &AvgPool) -> usize {
+    let rows = op.p() * op.q() * op.n();
+    pass_tile_rows(op.c()).min(rows.div_ceil(8))
+}

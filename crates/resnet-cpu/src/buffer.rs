@@ -1,0 +1,134 @@
+//! Memory: one allocation of whole floats that begins on a cache line and can hold any role.
+
+use resnet_core::{DType, Error, Result, Role, TensorDesc};
+
+/// Bytes of a cache line, and the alignment of every buffer.
+const LINE: usize = 64;
+
+/// Memory of the CPU backend. It knows its length and nothing about its content.
+///
+/// Activations and max-pool indices lie **pixel-major**, `h × w × n × c`: at one pixel, the channels of all pictures form one dense matrix.
+/// So a convolution is a sum of plain matrix products over its taps, a tap that falls on padding is left out, and every
+/// op writes whole pixels that no other thread touches. With a single picture this is NHWC.
+/// Weights are `k × r × s × c/groups`, tables are rows of channels, pixels and labels are as on the host.
+/// Sums are two f64 per channel, see [`stats`](crate::stats).
+pub struct Buffer {
+    /// The content starts at `start`, where a cache line does.
+    words: Vec<f32>,
+    start: usize,
+    bytes: usize,
+}
+
+impl Buffer {
+    /// Allocates zeros and touches every page, so that no op meets a page fault.
+    pub(crate) fn zeros(bytes: usize) -> Result<Self> {
+        let slack = LINE / size_of::<f32>();
+        let len = bytes.div_ceil(size_of::<f32>()) + slack;
+        let mut words = Vec::new();
+        words.try_reserve_exact(len).map_err(|_| Error::OutOfMemory {
+            backend: crate::NAME,
+            requested_bytes: bytes,
+            free_bytes: free_bytes(),
+        })?;
+        words.resize(len, 0.0);
+        let start = words.as_ptr().align_offset(LINE).min(slack);
+        Ok(Self { words, start, bytes })
+    }
+
+    /// Length in bytes, as it was asked for.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn whole(&self) -> &[f32] {
+        &self.words[self.start..self.start + self.bytes.div_ceil(size_of::<f32>())]
+    }
+
+    fn whole_mut(&mut self) -> &mut [f32] {
+        &mut self.words[self.start..self.start + self.bytes.div_ceil(size_of::<f32>())]
+    }
+
+    /// The first `len` elements as f32.
+    pub(crate) fn f32(&self, len: usize) -> &[f32] {
+        &self.whole()[..len]
+    }
+
+    /// The first `len` elements as f32.
+    pub(crate) fn f32_mut(&mut self, len: usize) -> &mut [f32] {
+        &mut self.whole_mut()[..len]
+    }
+
+    /// The first `len` elements as f64.
+    pub(crate) fn f64(&self, len: usize) -> &[f64] {
+        bytemuck::cast_slice(&self.whole()[..2 * len])
+    }
+
+    /// The first `len` elements as f64.
+    pub(crate) fn f64_mut(&mut self, len: usize) -> &mut [f64] {
+        bytemuck::cast_slice_mut(&mut self.whole_mut()[..2 * len])
+    }
+
+    /// The first `len` bytes.
+    pub(crate) fn u8(&self, len: usize) -> &[u8] {
+        &bytemuck::cast_slice(self.whole())[..len]
+    }
+
+    /// The first `len` bytes.
+    pub(crate) fn u8_mut(&mut self, len: usize) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(self.whole_mut())[..len]
+    }
+
+    /// The first `len` elements as u32.
+    pub(crate) fn u32(&self, len: usize) -> &[u32] {
+        bytemuck::cast_slice(self.f32(len))
+    }
+
+    /// The first `len` elements as u32.
+    pub(crate) fn u32_mut(&mut self, len: usize) -> &mut [u32] {
+        bytemuck::cast_slice_mut(self.f32_mut(len))
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({} bytes)", self.bytes)
+    }
+}
+
+/// Bytes that a tensor takes in a [`Buffer`]. Never zero.
+pub(crate) fn buffer_bytes(desc: &TensorDesc) -> usize {
+    let bytes = match desc.role {
+        Role::Sums => desc.len() * 2 * size_of::<f64>(),
+        Role::Pixels | Role::Index => desc.len(),
+        Role::Activation | Role::Weight | Role::Table | Role::Labels => desc.len() * 4,
+    };
+    bytes.max(1)
+}
+
+/// Refuses a buffer that is shorter than the tensor it should hold, and tensors that this backend has no arithmetic for.
+pub(crate) fn check(op: &'static str, arg: &'static str, buffer: &Buffer, desc: &TensorDesc) -> Result<()> {
+    refuse_bf16(desc.dtype)?;
+    let needed = buffer_bytes(desc);
+    if buffer.bytes() < needed {
+        return Err(Error::Length { op, arg, found: buffer.bytes(), needed });
+    }
+    Ok(())
+}
+
+/// Refuses activations that are not f32.
+pub(crate) fn refuse_bf16(dtype: DType) -> Result<()> {
+    match dtype {
+        DType::F32 => Ok(()),
+        DType::Bf16 => Err(Error::Unsupported { backend: crate::NAME, what: "bf16 activations".to_owned() }),
+    }
+}
+
+/// Memory the system could still give, in bytes; zero where it does not say.
+fn free_bytes() -> usize {
+    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else { return 0 };
+    text.lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|kib| kib.parse::<usize>().ok())
+        .map_or(0, |kib| kib * 1024)
+}

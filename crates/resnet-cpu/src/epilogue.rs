@@ -1,0 +1,151 @@
+//! What an op does to a tile of its output while it is hot in cache.
+
+use resnet_core::{Accumulate, GradOut, Result, TensorDesc};
+
+use crate::buffer::{Buffer, check};
+use crate::kernels::{Isa, load, sums};
+use crate::load::{Load, MASK, Rows};
+use crate::stats;
+use crate::threads::Panel;
+
+/// The end of a forward op: bias and batch sums.
+pub(crate) struct Forward<'a> {
+    pub(crate) isa: Isa,
+    pub(crate) bias: Option<&'a [f32]>,
+    /// Whether sums are wanted.
+    pub(crate) sums: bool,
+}
+
+impl Forward<'_> {
+    /// Finishes a tile of whole rows of `c` numbers; its mean and squared deviations go to `partial`.
+    pub(crate) fn finish(&self, tile: &mut [f32], c: usize, partial: &mut [f64]) {
+        if let Some(bias) = self.bias {
+            load::add_bias(self.isa, tile, bias);
+        }
+        if self.sums {
+            let (mean, m2) = partial[..2 * c].split_at_mut(c);
+            sums::moments(self.isa, tile, mean, m2);
+        }
+    }
+}
+
+/// The end of a backward op: a [`GradOut`] whose buffers were checked.
+pub(crate) struct Backward<'a> {
+    isa: Isa,
+    c: usize,
+    add: Option<&'a [f32]>,
+    mask: Option<Load<'a>>,
+    /// The raw tensor and its mean, for each sum wanted.
+    sums: [Option<(&'a [f32], &'a [f32])>; 2],
+}
+
+/// Where a backward op writes.
+pub(crate) struct GradTarget<'a> {
+    /// The gradient.
+    pub(crate) dx: &'a mut [f32],
+    /// Whether the op adds to what is there.
+    pub(crate) add: bool,
+    /// What it does to a tile before it lets go.
+    pub(crate) epilogue: Backward<'a>,
+    /// Where the sums go.
+    pub(crate) sums: SumTargets<'a>,
+}
+
+/// The sums that a backward op leaves.
+pub(crate) struct SumTargets<'a>([Option<&'a mut [f64]>; 2]);
+
+/// Numbers that each tile of a backward op leaves behind: two sums of two rows.
+pub(crate) fn partial_len(c: usize) -> usize {
+    4 * c
+}
+
+impl<'a> GradTarget<'a> {
+    /// Checks the buffers of the gradient of a tensor `desc`.
+    pub(crate) fn open(
+        op: &'static str,
+        isa: Isa,
+        out: GradOut<'a, Buffer>,
+        desc: &TensorDesc,
+    ) -> Result<Self> {
+        let c = desc.c;
+        check(op, "dx", out.dx, desc)?;
+        if let Some(add) = out.add {
+            check(op, "dx.add", add, desc)?;
+        }
+        let mask = out.mask.map(|source| Load::open(op, &MASK, source, desc)).transpose()?;
+        let (mut inputs, mut outputs) = ([None, None], [None, None]);
+        for (i, wanted) in out.sums.into_iter().enumerate() {
+            let Some(wanted) = wanted else { continue };
+            check(op, "dx.sums.y", wanted.y, desc)?;
+            check(op, "dx.sums.moments", wanted.moments, &TensorDesc::moments(c))?;
+            check(op, "dx.sums", wanted.sums, &TensorDesc::sums(c))?;
+            inputs[i] = Some((wanted.y.f32(desc.len()), wanted.moments.f32(c)));
+            outputs[i] = Some(wanted.sums.f64_mut(stats::len(desc)));
+        }
+        let add = out.add.map(|add| add.f32(desc.len()));
+        Ok(Self {
+            dx: out.dx.f32_mut(desc.len()),
+            add: out.accumulate == Accumulate::Add,
+            epilogue: Backward { isa, c, add, mask, sums: inputs },
+            sums: SumTargets(outputs),
+        })
+    }
+}
+
+impl SumTargets<'_> {
+    /// Merges what the tiles left behind.
+    pub(crate) fn merge(self, c: usize, partials: &[f64]) {
+        for (i, sums) in self.0.into_iter().enumerate() {
+            if let Some(sums) = sums {
+                stats::merge_sums(partials, partial_len(c), 2 * c * i, sums);
+            }
+        }
+    }
+}
+
+impl Backward<'_> {
+    /// Finishes a tile of whole rows that holds the gradient and begins at `first_row`.
+    pub(crate) fn finish(
+        &self,
+        tile: &mut [f32],
+        first_row: usize,
+        partial: &mut [f64],
+        scratch: &mut Panel,
+    ) {
+        /// Numbers per block: add and mask pass over a block in the innermost cache.
+        const BLOCK: usize = 2048;
+        let c = self.c;
+        if self.add.is_some() || self.mask.is_some() {
+            let block_rows = (BLOCK / c).max(1);
+            for (i, block) in tile.chunks_mut(block_rows * c).enumerate() {
+                let row = first_row + i * block_rows;
+                self.add_and_mask(block, row, scratch);
+            }
+        }
+        for (i, wanted) in self.sums.iter().enumerate() {
+            if let Some((y, mean)) = wanted {
+                let y = &y[first_row * c..][..tile.len()];
+                let (sum_g, sum_gy) = partial[2 * c * i..][..2 * c].split_at_mut(c);
+                sums::gradient(self.isa, tile, y, mean, sum_g, sum_gy);
+            }
+        }
+    }
+
+    fn add_and_mask(&self, block: &mut [f32], row: usize, scratch: &mut Panel) {
+        let c = self.c;
+        if let Some(add) = self.add {
+            load::add(self.isa, block, &add[row * c..][..block.len()]);
+        }
+        if let Some(mask) = &self.mask {
+            let rows = row..row + block.len() / c;
+            match mask.stored(rows.clone()) {
+                Some(value) => load::mask(self.isa, block, value),
+                None => {
+                    let value = scratch.take(block.len());
+                    mask.eval(self.isa, rows, 0..c, value, c);
+                    load::mask(self.isa, block, value);
+                }
+            }
+        }
+    }
+}

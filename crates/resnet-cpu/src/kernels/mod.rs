@@ -1,0 +1,163 @@
+//! The inner loops. Portable Rust that the compiler vectorises, compiled once per instruction level.
+//!
+//! Every kernel is one safe function body; [`kernel!`] instantiates it for AVX-512, AVX2 and the target's baseline, and the
+//! level found at start-up picks one. Rust contracts no multiply and add on its own, so all levels give the same bits.
+//! [`gemm`] is the matrix product behind all convolutions.
+
+pub(crate) mod gemm;
+pub(crate) mod load;
+pub(crate) mod pool;
+pub(crate) mod sums;
+pub(crate) mod update;
+
+/// Vector instructions that the machine running the program has.
+///
+/// A value other than [`Isa::Baseline`] exists only if [`Isa::detect`] found the instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Isa(Level);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Baseline,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Isa {
+    /// The best level of this machine.
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                return Isa(Level::Avx512);
+            }
+            if is_x86_feature_detected!("avx2") {
+                return Isa(Level::Avx2);
+            }
+        }
+        Isa(Level::Baseline)
+    }
+
+    /// Every level of this machine, for tests that compare them.
+    #[cfg(test)]
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = vec![Isa(Level::Baseline)];
+        #[cfg(target_arch = "x86_64")]
+        match Isa::detect().0 {
+            Level::Avx512 => all.extend([Isa(Level::Avx2), Isa(Level::Avx512)]),
+            Level::Avx2 => all.push(Isa(Level::Avx2)),
+            Level::Baseline => {}
+        }
+        all
+    }
+
+    pub(crate) fn level(self) -> Level {
+        self.0
+    }
+
+    /// The name that people know it by.
+    pub(crate) fn name(self) -> &'static str {
+        match self.0 {
+            Level::Baseline => "baseline",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "AVX-512",
+        }
+    }
+}
+
+/// Defines a function that runs its body compiled for the instruction level it is given first.
+macro_rules! kernel {
+    ($(#[$doc:meta])* fn $name:ident $(<$(const $param:ident: $kind:ty),+>)? ($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
+        $(#[$doc])*
+        pub(crate) fn $name $(<$(const $param: $kind),+>)? (isa: $crate::kernels::Isa, $($arg: $ty),*) {
+            #[inline(always)]
+            fn body $(<$(const $param: $kind),+>)? ($($arg: $ty),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            fn avx2 $(<$(const $param: $kind),+>)? ($($arg: $ty),*) {
+                body $(::<$($param),+>)? ($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+            fn avx512 $(<$(const $param: $kind),+>)? ($($arg: $ty),*) {
+                body $(::<$($param),+>)? ($($arg),*)
+            }
+
+            match isa.level() {
+                $crate::kernels::Level::Baseline => body $(::<$($param),+>)? ($($arg),*),
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::Level::Avx2 => {
+                    // SAFETY: the CPU must have AVX2. `Isa` has private content that `Isa::detect` alone sets to this level,
+                    // after it found the feature.
+                    unsafe { avx2 $(::<$($param),+>)? ($($arg),*) }
+                }
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::Level::Avx512 => {
+                    // SAFETY: the CPU must have AVX-512 F, BW, DQ and VL. `Isa` has private content that `Isa::detect` alone
+                    // sets to this level, after it found all four features.
+                    unsafe { avx512 $(::<$($param),+>)? ($($arg),*) }
+                }
+            }
+        }
+    };
+}
+pub(crate) use kernel;
+
+#[cfg(test)]
+mod tests {
+    use super::load::{self, Affine};
+    use super::{Isa, sums, update};
+
+    fn numbers(len: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+        let next = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        std::iter::repeat_with(next).take(len).collect()
+    }
+
+    /// A few kernels that could differ if a level contracted or reordered arithmetic.
+    fn bits(isa: Isa) -> Vec<u64> {
+        let (c, rows) = (37, 29);
+        let (x, r) = (numbers(rows * c, 1), numbers(rows * c, 2));
+        let (scale, shift) = (numbers(c, 3), numbers(c, 4));
+        let t = Affine { scale: &scale, shift: &shift };
+        let mut out = vec![0.0; rows * c];
+        load::affine_residual::<true, true>(isa, &x, &r, c, t, t, &mut out, c);
+        let (mut mean, mut m2) = (vec![0.0; c], vec![0.0; c]);
+        sums::moments(isa, &x, &mut mean, &mut m2);
+        let (mut g, mut gy) = (vec![0.0; c], vec![0.0; c]);
+        sums::gradient(isa, &x, &r, &scale, &mut g, &mut gy);
+        let mut square = 0.0;
+        sums::squares(isa, &x, &mut square);
+        let (mut p, mut m, mut v) = (x.clone(), r.clone(), numbers(rows * c, 5));
+        v.iter_mut().for_each(|v| *v = v.abs());
+        let adam = update::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, step_size: 1e-2, sqrt_c2: 0.5 };
+        let step = update::Step { lr: 1e-3, decay: 1e-2, clip: 0.7 };
+        update::adam::<true>(isa, &mut p, &r, &mut m, &mut v, adam, step);
+        let f32s = out.iter().chain(&p).chain(&m).chain(&v).map(|v| u64::from(v.to_bits()));
+        let f64s = mean.iter().chain(&m2).chain(&g).chain(&gy).chain([&square]).map(|v| v.to_bits());
+        f32s.chain(f64s).collect()
+    }
+
+    #[test]
+    fn all_instruction_levels_give_the_same_bits() {
+        let all = Isa::all();
+        for &isa in &all[1..] {
+            assert_eq!(bits(all[0]), bits(isa), "{isa:?}");
+        }
+    }
+}

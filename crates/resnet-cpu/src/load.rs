@@ -1,0 +1,175 @@
+//! Sources resolved to slices: how an op reads its input rows, whatever they are made of.
+//!
+//! Forward and backward both read through [`Load`], so the mask of a ReLU agrees with its value bit for bit.
+
+use std::ops::Range;
+
+use resnet_core::{GradSource, Result, Source, TensorDesc};
+
+use crate::buffer::{Buffer, check};
+use crate::kernels::Isa;
+use crate::kernels::load::{self, Affine, Coeffs};
+
+/// Something that can be read as rows of `c` values.
+pub(crate) trait Rows: Sync {
+    /// Writes the values of some rows and channels, rows `out_stride` apart.
+    fn eval(&self, isa: Isa, rows: Range<usize>, channels: Range<usize>, out: &mut [f32], out_stride: usize);
+
+    /// The rows as they lie in memory, where that is what they are worth.
+    fn stored(&self, rows: Range<usize>) -> Option<&[f32]>;
+}
+
+/// A [`Source`] whose buffers were checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Load<'a> {
+    c: usize,
+    raw: &'a [f32],
+    affine: Option<Affine<'a>>,
+    residual: Option<(&'a [f32], Option<Affine<'a>>)>,
+    relu: bool,
+}
+
+/// A [`GradSource`] whose buffers were checked.
+#[derive(Clone, Copy)]
+pub(crate) struct GradLoad<'a> {
+    c: usize,
+    dz: &'a [f32],
+    norm: Option<(Coeffs<'a>, &'a [f32])>,
+}
+
+/// What the buffers of a source are called in an error.
+pub(crate) struct SourceNames([&'static str; 4]);
+
+pub(crate) const X: SourceNames = SourceNames(["x.raw", "x.affine", "x.residual.raw", "x.residual.affine"]);
+pub(crate) const MASK: SourceNames =
+    SourceNames(["dx.mask.raw", "dx.mask.affine", "dx.mask.residual.raw", "dx.mask.residual.affine"]);
+
+impl<'a> Load<'a> {
+    /// Checks the buffers of a source that holds `desc`.
+    pub(crate) fn open(
+        op: &'static str,
+        names: &SourceNames,
+        source: Source<'a, Buffer>,
+        desc: &TensorDesc,
+    ) -> Result<Self> {
+        let SourceNames([raw, affine, residual, residual_affine]) = *names;
+        check(op, raw, source.raw, desc)?;
+        let c = desc.c;
+        Ok(Self {
+            c,
+            raw: source.raw.f32(desc.len()),
+            affine: source.affine.map(|t| open_affine(op, affine, t, c)).transpose()?,
+            residual: match source.residual {
+                None => None,
+                Some(r) => {
+                    check(op, residual, r.raw, desc)?;
+                    let t = r.affine.map(|t| open_affine(op, residual_affine, t, c)).transpose()?;
+                    Some((r.raw.f32(desc.len()), t))
+                }
+            },
+            relu: source.relu,
+        })
+    }
+}
+
+fn open_affine<'a>(op: &'static str, arg: &'static str, table: &'a Buffer, c: usize) -> Result<Affine<'a>> {
+    check(op, arg, table, &TensorDesc::affine(c))?;
+    let (scale, shift) = table.f32(2 * c).split_at(c);
+    Ok(Affine { scale, shift })
+}
+
+impl<'a> GradLoad<'a> {
+    /// Checks the buffers of a gradient that holds `desc`.
+    pub(crate) fn open(op: &'static str, source: GradSource<'a, Buffer>, desc: &TensorDesc) -> Result<Self> {
+        check(op, "dy.dz", source.dz, desc)?;
+        let c = desc.c;
+        let norm = match source.norm {
+            None => None,
+            Some(norm) => {
+                check(op, "dy.norm.coeffs", norm.coeffs, &TensorDesc::coeffs(c))?;
+                check(op, "dy.norm.y", norm.y, desc)?;
+                let table = norm.coeffs.f32(3 * c);
+                let t = Coeffs { a: &table[..c], b: &table[c..2 * c], c: &table[2 * c..] };
+                Some((t, norm.y.f32(desc.len())))
+            }
+        };
+        Ok(Self { c, dz: source.dz.f32(desc.len()), norm })
+    }
+}
+
+impl Affine<'_> {
+    fn of(&self, channels: &Range<usize>) -> Affine<'_> {
+        Affine { scale: &self.scale[channels.clone()], shift: &self.shift[channels.clone()] }
+    }
+}
+
+/// The part of `data` from the first channel of the first row to the last channel of the last row.
+fn window<'a>(data: &'a [f32], c: usize, rows: &Range<usize>, channels: &Range<usize>) -> &'a [f32] {
+    &data[rows.start * c + channels.start..(rows.end - 1) * c + channels.end]
+}
+
+impl Rows for Load<'_> {
+    fn eval(&self, isa: Isa, rows: Range<usize>, channels: Range<usize>, out: &mut [f32], out_stride: usize) {
+        const NONE: Affine<'static> = Affine { scale: &[], shift: &[] };
+        if rows.is_empty() {
+            return;
+        }
+        let (c, width) = (self.c, channels.len());
+        let x = window(self.raw, c, &rows, &channels);
+        let t = self.affine.as_ref().map(|t| t.of(&channels));
+        let some = t.unwrap_or(NONE);
+        match (&self.residual, t.is_some(), self.relu) {
+            (None, false, false) => load::plain::<false>(isa, x, c, width, out, out_stride),
+            (None, false, true) => load::plain::<true>(isa, x, c, width, out, out_stride),
+            (None, true, false) => load::affine::<false>(isa, x, c, some, out, out_stride),
+            (None, true, true) => load::affine::<true>(isa, x, c, some, out, out_stride),
+            (Some((r, None)), affine, relu) => {
+                let r = window(r, c, &rows, &channels);
+                let run = match (affine, relu) {
+                    (false, false) => load::residual::<false, false>,
+                    (false, true) => load::residual::<false, true>,
+                    (true, false) => load::residual::<true, false>,
+                    (true, true) => load::residual::<true, true>,
+                };
+                run(isa, x, r, c, some, width, out, out_stride);
+            }
+            (Some((r, Some(tr))), affine, relu) => {
+                let r = window(r, c, &rows, &channels);
+                let run = match (affine, relu) {
+                    (false, false) => load::affine_residual::<false, false>,
+                    (false, true) => load::affine_residual::<false, true>,
+                    (true, false) => load::affine_residual::<true, false>,
+                    (true, true) => load::affine_residual::<true, true>,
+                };
+                run(isa, x, r, c, some, tr.of(&channels), out, out_stride);
+            }
+        }
+    }
+
+    fn stored(&self, rows: Range<usize>) -> Option<&[f32]> {
+        let plain = self.affine.is_none() && self.residual.is_none() && !self.relu;
+        plain.then(|| &self.raw[rows.start * self.c..rows.end * self.c])
+    }
+}
+
+impl Rows for GradLoad<'_> {
+    fn eval(&self, isa: Isa, rows: Range<usize>, channels: Range<usize>, out: &mut [f32], out_stride: usize) {
+        if rows.is_empty() {
+            return;
+        }
+        let c = self.c;
+        let dz = window(self.dz, c, &rows, &channels);
+        match &self.norm {
+            None => load::plain::<false>(isa, dz, c, channels.len(), out, out_stride),
+            Some((t, y)) => {
+                let y = window(y, c, &rows, &channels);
+                let t = Coeffs { a: &t.a[channels.clone()], b: &t.b[channels.clone()], c: &t.c[channels] };
+                load::norm_backward(isa, dz, y, c, t, out, out_stride);
+            }
+        }
+    }
+
+    fn stored(&self, rows: Range<usize>) -> Option<&[f32]> {
+        self.norm.is_none().then(|| &self.dz[rows.start * self.c..rows.end * self.c])
+    }
+}

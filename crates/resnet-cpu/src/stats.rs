@@ -1,0 +1,53 @@
+//! Per-channel sums: what a tile leaves behind, and how tiles are merged.
+//!
+//! A [`Role::Sums`](resnet_core::Role::Sums) buffer over `c` channels holds two rows of `c` f64.
+//! After a forward op: the mean, and the sum of squared deviations from it. After a backward op: `Σ g`, and `Σ g·(y − mean)`.
+//! Tiles are merged in their order, so the result does not depend on threads.
+
+use resnet_core::TensorDesc;
+
+/// Merges the means and squared deviations of tiles of `tile_rows` rows, the last one perhaps shorter, into `sums`.
+///
+/// `tile_stride` numbers lie between the partial sums of two tiles.
+///
+/// Source: Chan, Golub & LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979, eq. 2.1.
+pub(crate) fn merge_moments(
+    partials: &[f64],
+    tile_stride: usize,
+    rows: usize,
+    tile_rows: usize,
+    sums: &mut [f64],
+) {
+    let c = sums.len() / 2;
+    let (mean, m2) = sums.split_at_mut(c);
+    mean.fill(0.0);
+    m2.fill(0.0);
+    let mut seen = 0;
+    for tile in partials.chunks_exact(tile_stride) {
+        let here = tile_rows.min(rows - seen);
+        let total = (seen + here) as f64;
+        let (share, weight) = (here as f64 / total, seen as f64 * here as f64 / total);
+        let (tile_mean, tile_m2) = tile[..2 * c].split_at(c);
+        for i in 0..c {
+            let delta = tile_mean[i] - mean[i];
+            mean[i] += delta * share;
+            m2[i] += tile_m2[i] + delta * delta * weight;
+        }
+        seen += here;
+    }
+}
+
+/// Adds the `sums.len()` numbers that each tile left at `offset` of its `tile_stride` numbers.
+pub(crate) fn merge_sums(partials: &[f64], tile_stride: usize, offset: usize, sums: &mut [f64]) {
+    sums.fill(0.0);
+    for tile in partials.chunks_exact(tile_stride) {
+        for (s, t) in sums.iter_mut().zip(&tile[offset..]) {
+            *s += t;
+        }
+    }
+}
+
+/// How many f64 a sums buffer over `c` channels holds.
+pub(crate) fn len(desc: &TensorDesc) -> usize {
+    2 * desc.c
+}
