@@ -13,6 +13,7 @@ pub mod plan;
 pub mod rng;
 pub mod source;
 pub mod tensor;
+pub mod weights;
 pub mod zoo;
 
 pub use backend::{Backend, Running};

@@ -4,9 +4,11 @@
 //! that exists is valid. What is fused, what lies in memory and in which order gradients flow is decided later, by
 //! [`lower`](crate::lower).
 
+mod fold;
 mod layer;
 mod show;
 
+pub use fold::fold;
 pub use layer::{ConvLayer, Layer, NormLayer, PoolLayer, Shape};
 pub use show::{LayerSummary, Summary};
 
