@@ -1,0 +1,308 @@
+//! [`Timed`]: any backend with a stopwatch, for finding out where a step's time goes.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use resnet_core::op::{
+    AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
+};
+use resnet_core::{
+    Accumulate, Backend, DType, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running, Source,
+    TensorDesc,
+};
+
+/// Wraps a backend: every op is passed on, waited for and timed.
+///
+/// Waiting after each op hides nothing on a backend that computes while it is called, such as the CPU's.
+/// On a device with a queue the sum is longer than an undisturbed step; the shares still tell where to look.
+#[derive(Debug)]
+pub struct Timed<B> {
+    inner: B,
+    spent: HashMap<Call, Spent>,
+}
+
+/// What was called: the method, and the shape of the work.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Call {
+    /// The method of [`Backend`].
+    pub method: &'static str,
+    /// Extents, for people: `3×3 s1, 64→64, 28×28`.
+    pub shape: String,
+}
+
+/// Time spent in equal calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// How many there were.
+    pub n_calls: usize,
+    /// In all of them.
+    pub time: Duration,
+    /// Floating-point operations of all of them, where the op counts any.
+    pub flops: u64,
+}
+
+impl<B: Backend> Timed<B> {
+    /// Starts with nothing spent.
+    pub fn new(inner: B) -> Self {
+        Self { inner, spent: HashMap::new() }
+    }
+
+    /// Forgets everything so far, warm-up steps for instance.
+    pub fn reset(&mut self) {
+        self.spent.clear();
+    }
+
+    /// Time per call, longest first.
+    pub fn report(&self) -> Vec<(Call, Spent)> {
+        let mut rows: Vec<_> = self.spent.iter().map(|(call, spent)| (call.clone(), *spent)).collect();
+        rows.sort_by(|a, b| b.1.time.cmp(&a.1.time).then_with(|| a.0.shape.cmp(&b.0.shape)));
+        rows
+    }
+
+    fn time<T>(
+        &mut self,
+        method: &'static str,
+        shape: String,
+        flops: u64,
+        call: impl FnOnce(&mut B) -> Result<T>,
+    ) -> Result<T> {
+        let start = Instant::now();
+        let answer = call(&mut self.inner)?;
+        self.inner.synchronize()?;
+        let spent = self.spent.entry(Call { method, shape }).or_default();
+        spent.n_calls += 1;
+        spent.time += start.elapsed();
+        spent.flops += flops;
+        Ok(answer)
+    }
+}
+
+fn conv_shape(op: &Conv2d) -> String {
+    let groups = if op.groups() == 1 { String::new() } else { format!(" /{}", op.groups()) };
+    format!("{}×{} s{}, {}→{}{groups}, {}×{}", op.r(), op.s(), op.stride(), op.c(), op.k(), op.p(), op.q())
+}
+
+fn tensor_shape(d: &TensorDesc) -> String {
+    format!("{}×{}×{}", d.c, d.h, d.w)
+}
+
+impl<B: Backend> Backend for Timed<B> {
+    type Buffer = B::Buffer;
+
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn supports(&self, dtype: DType) -> bool {
+        self.inner.supports(dtype)
+    }
+
+    fn buffer_bytes(&self, desc: &TensorDesc) -> usize {
+        self.inner.buffer_bytes(desc)
+    }
+
+    fn alloc(&mut self, bytes: usize) -> Result<B::Buffer> {
+        self.inner.alloc(bytes)
+    }
+
+    fn upload(&mut self, desc: &TensorDesc, src: HostData<'_>, dst: &mut B::Buffer) -> Result<()> {
+        self.time("upload", tensor_shape(desc), 0, |b| b.upload(desc, src, dst))
+    }
+
+    fn download(&mut self, desc: &TensorDesc, src: &B::Buffer, dst: HostDataMut<'_>) -> Result<()> {
+        self.time("download", tensor_shape(desc), 0, |b| b.download(desc, src, dst))
+    }
+
+    fn synchronize(&mut self) -> Result<()> {
+        self.inner.synchronize()
+    }
+
+    fn prepare(&mut self, ops: &[Op]) -> Result<usize> {
+        self.inner.prepare(ops)
+    }
+
+    fn prefers_materialised(&self, consumer: &Op) -> bool {
+        self.inner.prefers_materialised(consumer)
+    }
+
+    fn ingest(
+        &mut self,
+        op: &Ingest,
+        pixels: &B::Buffer,
+        affine: &B::Buffer,
+        x: &mut B::Buffer,
+    ) -> Result<()> {
+        self.time("ingest", tensor_shape(&op.x_desc()), 0, |b| b.ingest(op, pixels, affine, x))
+    }
+
+    fn conv2d(
+        &mut self,
+        op: &Conv2d,
+        x: Source<'_, B::Buffer>,
+        w: &B::Buffer,
+        bias: Option<&B::Buffer>,
+        y: &mut B::Buffer,
+        sums: Option<&mut B::Buffer>,
+    ) -> Result<()> {
+        self.time("conv2d", conv_shape(op), 2 * op.macs(), |b| b.conv2d(op, x, w, bias, y, sums))
+    }
+
+    fn conv2d_backward_data(
+        &mut self,
+        op: &Conv2d,
+        dy: GradSource<'_, B::Buffer>,
+        w: &B::Buffer,
+        dx: GradOut<'_, B::Buffer>,
+    ) -> Result<()> {
+        self.time("conv2d_backward_data", conv_shape(op), 2 * op.macs(), |b| {
+            b.conv2d_backward_data(op, dy, w, dx)
+        })
+    }
+
+    fn conv2d_backward_weight(
+        &mut self,
+        op: &Conv2d,
+        x: Source<'_, B::Buffer>,
+        dy: GradSource<'_, B::Buffer>,
+        dw: &mut B::Buffer,
+        dbias: Option<&mut B::Buffer>,
+        accumulate: Accumulate,
+    ) -> Result<()> {
+        self.time("conv2d_backward_weight", conv_shape(op), 2 * op.macs(), |b| {
+            b.conv2d_backward_weight(op, x, dy, dw, dbias, accumulate)
+        })
+    }
+
+    fn combine(
+        &mut self,
+        op: &Combine,
+        x: Source<'_, B::Buffer>,
+        z: &mut B::Buffer,
+        sums: Option<&mut B::Buffer>,
+    ) -> Result<()> {
+        self.time("combine", tensor_shape(&op.desc()), 0, |b| b.combine(op, x, z, sums))
+    }
+
+    fn combine_backward(
+        &mut self,
+        op: &Combine,
+        dz: GradSource<'_, B::Buffer>,
+        dx: GradOut<'_, B::Buffer>,
+    ) -> Result<()> {
+        self.time("combine_backward", tensor_shape(&op.desc()), 0, |b| b.combine_backward(op, dz, dx))
+    }
+
+    fn max_pool(
+        &mut self,
+        op: &MaxPool,
+        x: Source<'_, B::Buffer>,
+        y: &mut B::Buffer,
+        index: Option<&mut B::Buffer>,
+        sums: Option<&mut B::Buffer>,
+    ) -> Result<()> {
+        self.time("max_pool", tensor_shape(&op.x_desc()), 0, |b| b.max_pool(op, x, y, index, sums))
+    }
+
+    fn max_pool_backward(
+        &mut self,
+        op: &MaxPool,
+        dy: GradSource<'_, B::Buffer>,
+        index: &B::Buffer,
+        dx: GradOut<'_, B::Buffer>,
+    ) -> Result<()> {
+        self.time("max_pool_backward", tensor_shape(&op.x_desc()), 0, |b| {
+            b.max_pool_backward(op, dy, index, dx)
+        })
+    }
+
+    fn avg_pool(&mut self, op: &AvgPool, x: Source<'_, B::Buffer>, y: &mut B::Buffer) -> Result<()> {
+        self.time("avg_pool", tensor_shape(&op.x_desc()), 0, |b| b.avg_pool(op, x, y))
+    }
+
+    fn avg_pool_backward(
+        &mut self,
+        op: &AvgPool,
+        dy: GradSource<'_, B::Buffer>,
+        dx: GradOut<'_, B::Buffer>,
+    ) -> Result<()> {
+        self.time("avg_pool_backward", tensor_shape(&op.x_desc()), 0, |b| b.avg_pool_backward(op, dy, dx))
+    }
+
+    fn norm_finish(
+        &mut self,
+        op: &BatchNorm,
+        sums: &B::Buffer,
+        gamma: &B::Buffer,
+        beta: &B::Buffer,
+        running: Running<'_, B::Buffer>,
+        affine: &mut B::Buffer,
+        moments: &mut B::Buffer,
+    ) -> Result<()> {
+        self.time("norm_finish", op.c().to_string(), 0, |b| {
+            b.norm_finish(op, sums, gamma, beta, running, affine, moments)
+        })
+    }
+
+    fn norm_frozen(
+        &mut self,
+        op: &BatchNorm,
+        running_mean: &B::Buffer,
+        running_var: &B::Buffer,
+        gamma: &B::Buffer,
+        beta: &B::Buffer,
+        affine: &mut B::Buffer,
+    ) -> Result<()> {
+        self.time("norm_frozen", op.c().to_string(), 0, |b| {
+            b.norm_frozen(op, running_mean, running_var, gamma, beta, affine)
+        })
+    }
+
+    fn norm_backward_finish(
+        &mut self,
+        op: &BatchNorm,
+        sums: &B::Buffer,
+        moments: &B::Buffer,
+        gamma: &B::Buffer,
+        dgamma: &mut B::Buffer,
+        dbeta: &mut B::Buffer,
+        accumulate: Accumulate,
+        coeffs: &mut B::Buffer,
+    ) -> Result<()> {
+        self.time("norm_backward_finish", op.c().to_string(), 0, |b| {
+            b.norm_backward_finish(op, sums, moments, gamma, dgamma, dbeta, accumulate, coeffs)
+        })
+    }
+
+    fn softmax_cross_entropy(
+        &mut self,
+        op: &SoftmaxCrossEntropy,
+        logits: &B::Buffer,
+        targets: Targets<'_, B::Buffer>,
+        scalars: &B::Buffer,
+        dlogits: Option<&mut B::Buffer>,
+        metrics: &mut B::Buffer,
+        accumulate: Accumulate,
+    ) -> Result<()> {
+        self.time("softmax_cross_entropy", tensor_shape(&op.logits_desc()), 0, |b| {
+            b.softmax_cross_entropy(op, logits, targets, scalars, dlogits, metrics, accumulate)
+        })
+    }
+
+    fn grad_norm(&mut self, params: &[Param<B::Buffer>], norm: &mut B::Buffer) -> Result<()> {
+        self.time("grad_norm", format!("{} tensors", params.len()), 0, |b| b.grad_norm(params, norm))
+    }
+
+    fn update(
+        &mut self,
+        rule: &Optimizer,
+        scalars: &B::Buffer,
+        norm: Option<&B::Buffer>,
+        params: &mut [Param<B::Buffer>],
+    ) -> Result<()> {
+        self.time("update", format!("{} tensors", params.len()), 0, |b| b.update(rule, scalars, norm, params))
+    }
+}

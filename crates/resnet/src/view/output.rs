@@ -1,0 +1,16 @@
+//! Results on stdout.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write, stdout};
+
+/// Writes lines to stdout. A reader that leaves early, such as `head`, is no failure.
+pub(crate) fn lines<T: Display>(lines: impl IntoIterator<Item = T>) -> anyhow::Result<()> {
+    let mut out = std::io::BufWriter::new(stdout().lock());
+    let written = lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+    match written {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(e).context("writing to stdout"))
+        }
+        _ => Ok(()),
+    }
+}
