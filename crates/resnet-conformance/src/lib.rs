@@ -72,6 +72,16 @@ macro_rules! conformance {
                 adam_matches_reference = update::adam_matches_reference,
                 adamw_matches_reference = update::adamw_matches_reference,
                 grad_norm_matches_reference = update::grad_norm_matches_reference,
+                conv2d_directions_are_adjoint = exact::conv2d_directions_are_adjoint,
+                grouped_is_one_per_group = exact::grouped_is_one_per_group,
+                padding_is_zeros_around_the_image = exact::padding_is_zeros_around_the_image,
+                add_is_set_then_add = exact::add_is_set_then_add,
+                pools_are_adjoint = exact::pools_are_adjoint,
+                repeat_is_bit_equal = memory::repeat_is_bit_equal,
+                buffers_can_be_reused = memory::buffers_can_be_reused,
+                short_buffers_are_refused = memory::short_buffers_are_refused,
+                nothing_behind_a_tensor_is_written = memory::nothing_behind_a_tensor_is_written,
+                wrong_host_data_is_refused = memory::wrong_host_data_is_refused,
             );
         }
     };

@@ -9,11 +9,14 @@
 
 pub mod conv2d;
 pub mod elementwise;
+pub mod exact;
 
 pub mod loss;
+pub mod memory;
 
 pub mod norm;
 pub mod pool;
+mod probe;
 pub mod update;
 
 use proptest::strategy::Strategy;
@@ -23,7 +26,7 @@ use resnet_core::Backend;
 use crate::lab::{Case, Worst, compare};
 
 /// How many cases each law tries, unless `RESNET_CONFORMANCE_CASES` says otherwise.
-pub const CASES: u32 = 96;
+pub const CASES: u32 = 256;
 
 fn cases() -> u32 {
     match std::env::var("RESNET_CONFORMANCE_CASES") {
