@@ -1,2 +1,89 @@
-//! Tasks of the project.
-fn main() {}
+//! Tasks of the project: `cargo xtask TASK`.
+//!
+//! This file parses and chooses; each task is one file or folder beside it.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod ci;
+mod hand_over;
+mod shell;
+mod tidy;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Tasks of the project",
+    max_term_width = 110
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+/// Arguments that another program parses, `--help` included.
+#[derive(clap::Args)]
+struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    rest: Vec<OsString>,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the release binary with one backend (`--backend cpu` or `cuda`) and train: arguments of `resnet train`
+    #[command(disable_help_flag = true)]
+    Train(Rest),
+    /// Build the release binary with one backend and compare networks: arguments of `resnet compare`
+    #[command(disable_help_flag = true)]
+    Compare(Rest),
+    /// Time the kernels, or with `--against torch` the whole step beside PyTorch's
+    ///
+    /// Without `--against` these are criterion's benches, and what follows `--` is criterion's.
+    ///
+    /// With `--against torch` every program runs the same step in turn, so that a machine that slows down slows all alike.
+    /// PyTorch is installed on first use, with pip, into the target folder; it is large.
+    /// The environment variable RESNET_TORCH_PYTHON names a Python that has torch and torchvision; then nothing is installed.
+    Bench(bench::Args),
+    /// Print the worst error of every op against the f64 reference, for each backend there is
+    #[command(disable_help_flag = true)]
+    Parity(Rest),
+    /// List the published data sets, or fetch and verify one: `data list`, `data fashion-mnist`
+    #[command(disable_help_flag = true)]
+    Data(Rest),
+    /// Run all tests: arguments of `cargo test`
+    #[command(disable_help_flag = true)]
+    Test(Rest),
+    /// Check the rules of CONTRIBUTING.md that no other tool checks
+    Tidy,
+    /// Everything a change must pass, the cheapest check first
+    ///
+    /// Without a name all steps run, and the first that fails ends the run.
+    Ci(ci::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done =
+        std::env::set_current_dir(shell::root()).map_err(anyhow::Error::from).and_then(|()| match cli.task {
+            Task::Train(args) => hand_over::resnet("train", args.rest),
+            Task::Compare(args) => hand_over::resnet("compare", args.rest),
+            Task::Bench(args) => bench::run(args),
+            Task::Parity(args) => hand_over::package("resnet-benches", "parity", args.rest),
+            Task::Data(args) => hand_over::package("xtask-data", "xtask-data", args.rest),
+            Task::Test(args) => hand_over::test(args.rest),
+            Task::Tidy => tidy::run(),
+            Task::Ci(args) => ci::run(args),
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -15,7 +15,7 @@ extern "C" fn cuInit(_flags: c_uint) -> c_int {
 /// `out` points to an int.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDriverGetVersion(out: *mut c_int) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that `out` points to an int.
     unsafe { *out = setting(env!("FAKE_VERSION")) };
     0
 }
@@ -24,7 +24,7 @@ unsafe extern "C" fn cuDriverGetVersion(out: *mut c_int) -> c_int {
 /// `out` points to an int.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGetCount(out: *mut c_int) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that `out` points to an int.
     unsafe { *out = setting(env!("FAKE_COUNT")) };
     0
 }
@@ -33,7 +33,7 @@ unsafe extern "C" fn cuDeviceGetCount(out: *mut c_int) -> c_int {
 /// `out` points to an int.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGet(out: *mut c_int, ordinal: c_int) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that `out` points to an int.
     unsafe { *out = 1000 + ordinal };
     0
 }
@@ -45,7 +45,7 @@ unsafe extern "C" fn cuDeviceGetName(out: *mut c_char, len: c_int, device: c_int
     let name = format!("Fake {}", device - 1000);
     assert!((name.len() as c_int) < len);
     for (i, byte) in name.bytes().chain([0]).enumerate() {
-        // SAFETY: the caller's promise, and the assertion above.
+        // SAFETY: the caller promises `len` bytes at `out`, and the assertion above keeps `i` below `len`.
         unsafe { *out.add(i) = byte as c_char };
     }
     0
@@ -61,7 +61,7 @@ unsafe extern "C" fn cuDeviceGetAttribute(out: *mut c_int, attribute: c_int, _de
         76 => setting(env!("FAKE_MINOR")),
         _ => return 1,
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that `out` points to an int.
     unsafe { *out = value };
     0
 }
@@ -71,7 +71,7 @@ unsafe extern "C" fn cuDeviceGetAttribute(out: *mut c_int, attribute: c_int, _de
 #[cfg(not(old))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceTotalMem_v2(out: *mut usize, _device: c_int) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that `out` points to a size.
     unsafe { *out = 3 << 29 };
     0
 }
