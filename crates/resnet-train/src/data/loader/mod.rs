@@ -1,13 +1,13 @@
 //! Turns a [`Source`] into an ordered sequence of batches, on worker threads.
 //!
-//! A batch is a pure function of (source, pipeline, options, epoch, number of the batch): `Recipe::fill`.
+//! A batch is a pure function of (source, pipeline, options, epoch, number of the batch): `BatchSpec::fill`.
 //! Workers take numbers in order and put finished batches into a bounded queue, from which they leave in order.
 //! So the number of workers changes the speed and nothing else, and an epoch can start at any batch.
 
 mod batch;
 mod order;
 mod queue;
-mod recipe;
+mod spec;
 
 pub use batch::Batch;
 pub use order::{LastBatch, Order};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use queue::Queue;
-use recipe::Recipe;
+use spec::BatchSpec;
 
 use super::{Pipeline, Source};
 use crate::{Error, Result};
@@ -64,7 +64,7 @@ impl LoaderOptions {
 /// Makes the batches of any epoch of a source.
 #[derive(Debug)]
 pub struct Loader {
-    recipe: Arc<Recipe>,
+    spec: Arc<BatchSpec>,
     n_workers: usize,
     n_queued: usize,
 }
@@ -80,22 +80,22 @@ impl Loader {
             return Err(Error::invalid("loader workers", "0; at least 1 wanted"));
         }
         let (n_workers, n_queued) = (options.n_workers, options.n_queued.max(options.n_workers));
-        Ok(Self { recipe: Arc::new(Recipe::new(source, pipeline, options)?), n_workers, n_queued })
+        Ok(Self { spec: Arc::new(BatchSpec::new(source, pipeline, options)?), n_workers, n_queued })
     }
 
     /// Batches of an epoch.
     pub fn n_batches(&self) -> usize {
-        self.recipe.n_batches()
+        self.spec.n_batches()
     }
 
     /// Pictures per batch.
     pub fn batch(&self) -> usize {
-        self.recipe.options().batch
+        self.spec.options().batch
     }
 
     /// Height, width and channels of the pictures in a batch.
     pub fn shape(&self) -> (usize, usize, usize) {
-        self.recipe.shape()
+        self.spec.shape()
     }
 
     /// Starts the workers on an epoch, from batch `first` on (0 for all of it).
@@ -108,10 +108,10 @@ impl Loader {
         let queue = Arc::new(Queue::new(first.min(n_batches)..n_batches, self.n_queued));
         let mut running = Epoch { queue, workers: Vec::new() };
         for i in 0..self.n_workers.min(n_batches.saturating_sub(first)) {
-            let (recipe, queue) = (self.recipe.clone(), running.queue.clone());
+            let (spec, queue) = (self.spec.clone(), running.queue.clone());
             let worker = std::thread::Builder::new()
                 .name(format!("loader-{i}"))
-                .spawn(move || work(&recipe, &queue, epoch))
+                .spawn(move || work(&spec, &queue, epoch))
                 .map_err(Error::io("loader thread".as_ref(), "start"))?;
             running.workers.push(worker);
         }
@@ -120,12 +120,12 @@ impl Loader {
 }
 
 /// What a worker thread does: takes the next number, makes that batch, hands it over.
-fn work(recipe: &Recipe, queue: &Queue, epoch: u64) {
-    let mut scratch = recipe::Scratch::default();
+fn work(spec: &BatchSpec, queue: &Queue, epoch: u64) {
+    let mut scratch = spec::Scratch::default();
     while let Some(number) = queue.take_number() {
         let made = catch_unwind(AssertUnwindSafe(|| {
             let mut batch = queue.take_used();
-            recipe.fill(&mut batch, epoch, number, &mut scratch, &|| queue.is_stopped()).map(|()| batch)
+            spec.fill(&mut batch, epoch, number, &mut scratch, &|| queue.is_stopped()).map(|()| batch)
         }));
         let made = made.unwrap_or_else(|panic| {
             Err(Error::LoaderPanic { epoch, batch: number, message: panic_message(panic.as_ref()) })

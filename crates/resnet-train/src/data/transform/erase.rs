@@ -1,8 +1,8 @@
 use resnet_core::rng::Stream;
 
 use super::{check_probability, check_range};
-use crate::Result;
 use crate::data::Picture;
+use crate::{Error, Result};
 
 /// Overwrites a random rectangle.
 ///
@@ -33,6 +33,9 @@ impl Erase {
 
     pub(super) fn check(&self) -> Result<()> {
         check_probability("random erasing", self.probability)?;
+        if self.fill.is_empty() {
+            return Err(Error::invalid("random erasing", "no byte to fill with; one per channel wanted"));
+        }
         check_range("random erasing, area", self.area, 1.0)?;
         check_range("random erasing, aspect", self.aspect, f64::MAX)
     }

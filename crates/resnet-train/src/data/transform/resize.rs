@@ -1,6 +1,6 @@
 //! Bilinear resampling with antialiasing, equal bit for bit to Pillow's, and so to torchvision's `Resize` of pictures.
 //!
-//! Each axis is a pass of its own, columns first, with bytes in between.
+//! Each axis is a pass of its own, with bytes in between; which comes first decides how halves are rounded.
 //! When shrinking, the triangle filter is widened by the scale, so that every input pixel counts.
 //! Weights are rounded to 22 bits after the point: eight bits of pixel and two of headroom fill the 32 of the sum.
 
@@ -13,6 +13,14 @@ const HALF: i32 = 1 << (WEIGHT_BITS - 1);
 pub fn shorter_side((height, width): (usize, usize), size: usize) -> (usize, usize) {
     let in_proportion = |long: usize, short: usize| (size * long).checked_div(short).unwrap_or(0).max(1);
     if width <= height { (in_proportion(height, width), size) } else { (size, in_proportion(width, height)) }
+}
+
+/// Whether the rows are resized before the columns: when the picture loses rows, and more than twice as many as columns.
+///
+/// This is the rule of Pillow 13. Before it, columns always came first; the results differ by at most one level.
+fn rows_first((from_height, from_width): (usize, usize), (height, width): (usize, usize)) -> bool {
+    let lost = |from: usize, to: usize| from as isize - to as isize;
+    lost(from_height, height) > 0 && lost(from_height, height) > 2 * lost(from_width, width)
 }
 
 /// Where each output pixel of one axis reads, and with what weights.
@@ -75,50 +83,68 @@ pub(super) struct Resizer {
 
 impl Resizer {
     pub(super) fn run(&mut self, picture: &mut Picture, height: usize, width: usize) {
-        if picture.width != width {
-            self.columns.prepare(picture.width, width);
-            self.resize_columns(picture);
-        }
-        if picture.height != height {
-            self.rows.prepare(picture.height, height);
-            self.resize_rows(picture);
+        if rows_first((picture.height, picture.width), (height, width)) {
+            self.resize_rows(picture, height);
+            self.resize_columns(picture, width);
+        } else {
+            self.resize_columns(picture, width);
+            self.resize_rows(picture, height);
         }
     }
 
-    fn resize_columns(&mut self, picture: &mut Picture) {
+    fn resize_columns(&mut self, picture: &mut Picture, width: usize) {
+        if picture.width == width {
+            return;
+        }
+        self.columns.prepare(picture.width, width);
         let channels = picture.channels;
-        self.bytes.clear();
-        for row in picture.pixels.chunks_exact(picture.row_bytes()) {
-            for out in 0..self.columns.n_out {
+        self.bytes.resize(picture.height * width * channels, 0);
+        let from_rows = picture.pixels.chunks_exact(picture.row_bytes());
+        for (from, to) in from_rows.zip(self.bytes.chunks_exact_mut(width * channels)) {
+            for (out, pixel) in to.chunks_exact_mut(channels).enumerate() {
                 let (first, taps) = self.columns.taps(out);
-                let pixels = &row[first * channels..];
-                for c in 0..channels {
-                    let bytes = pixels[c..].iter().step_by(channels);
-                    let sum: i32 = bytes.zip(taps).map(|(&byte, &weight)| i32::from(byte) * weight).sum();
-                    self.bytes.push(to_byte(HALF + sum));
+                let pixels = &from[first * channels..][..taps.len() * channels];
+                for (c, byte) in pixel.iter_mut().enumerate() {
+                    let bytes = pixels.chunks_exact(channels).map(|pixel| i32::from(pixel[c]));
+                    *byte = to_byte(HALF + bytes.zip(taps).map(|(byte, weight)| byte * weight).sum::<i32>());
                 }
             }
         }
         std::mem::swap(&mut self.bytes, &mut picture.pixels);
-        picture.width = self.columns.n_out;
+        picture.width = width;
     }
 
-    fn resize_rows(&mut self, picture: &mut Picture) {
+    fn resize_rows(&mut self, picture: &mut Picture, height: usize) {
+        if picture.height == height {
+            return;
+        }
+        self.rows.prepare(picture.height, height);
         let row_bytes = picture.row_bytes();
-        self.bytes.clear();
-        for out in 0..self.rows.n_out {
+        self.bytes.resize(height * row_bytes, 0);
+        for (out, to) in self.bytes.chunks_exact_mut(row_bytes).enumerate() {
             let (first, taps) = self.rows.taps(out);
+            let from = &picture.pixels[first * row_bytes..][..taps.len() * row_bytes];
+            if let &[w0, w1] = taps {
+                // Enlarging: two rows everywhere but at the edges.
+                let (row0, row1) = from.split_at(row_bytes);
+                for ((to, &b0), &b1) in to.iter_mut().zip(row0).zip(row1) {
+                    *to = to_byte(HALF + i32::from(b0) * w0 + i32::from(b1) * w1);
+                }
+                continue;
+            }
             self.sums.clear();
             self.sums.resize(row_bytes, HALF);
-            for (row, &weight) in picture.pixels[first * row_bytes..].chunks_exact(row_bytes).zip(taps) {
+            for (row, &weight) in from.chunks_exact(row_bytes).zip(taps) {
                 for (sum, &byte) in self.sums.iter_mut().zip(row) {
                     *sum += i32::from(byte) * weight;
                 }
             }
-            self.bytes.extend(self.sums.iter().map(|&sum| to_byte(sum)));
+            for (to, &sum) in to.iter_mut().zip(&self.sums) {
+                *to = to_byte(sum);
+            }
         }
         std::mem::swap(&mut self.bytes, &mut picture.pixels);
-        picture.height = self.rows.n_out;
+        picture.height = height;
     }
 }
 

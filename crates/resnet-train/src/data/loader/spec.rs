@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 /// Everything that decides what is in a batch.
 #[derive(Debug)]
-pub(super) struct Recipe {
+pub(super) struct BatchSpec {
     source: Arc<dyn Source>,
     options: LoaderOptions,
     /// The start of the pipeline that is the same in every epoch, and the rest.
@@ -31,7 +31,7 @@ pub(super) struct Scratch {
     transform: transform::Scratch,
 }
 
-impl Recipe {
+impl BatchSpec {
     pub(super) fn new(source: Arc<dyn Source>, pipeline: Pipeline, options: LoaderOptions) -> Result<Self> {
         let (n, batch) = (source.len(), options.batch);
         if batch == 0 {
