@@ -261,6 +261,9 @@ fn refusals_name_what_was_found_and_wanted() {
     assert!(built(spec("resnet18").channels(0)).contains("channels: 0 given"));
     assert!(built(spec("resnet18").size(0, 5)).contains("height: 0 given"));
     assert!(built(spec("resnet18").variant(Variant::Plain).zero_init_residual(true)).contains("plain"));
+    let mut huge = spec("resnet18-small").size(zoo::MAX_EXTENT, zoo::MAX_EXTENT);
+    huge.widths.iter_mut().for_each(|w| (w.middle, w.out) = (zoo::MAX_EXTENT, zoo::MAX_EXTENT));
+    assert!(built(huge).contains("multiply-accumulates for one picture cannot be counted"));
     let mut odd = spec("resnet20-cifar");
     odd.widths[2].out = 8;
     assert!(
@@ -287,7 +290,7 @@ fn residual_branches_can_start_at_zero() {
         let names = (0..values.len()).filter(zero).map(|i| graph.params()[i].name.clone());
         names.filter(|n| n.starts_with("layer1.0") && n.ends_with("weight")).collect::<Vec<_>>()
     };
-    assert_eq!(zeros(spec("resnet18")), ["layer1.0.bn2.weight"]);
-    assert_eq!(zeros(spec("resnet50")), ["layer1.0.bn3.weight"]);
-    assert_eq!(zeros(spec("resnet50v2")), ["layer1.0.conv3.weight"]);
+    assert_eq!(zeros(spec("resnet20-cifar")), ["layer1.0.bn2.weight"]);
+    assert_eq!(zeros(spec("resnet29-cifar")), ["layer1.0.bn3.weight"]);
+    assert_eq!(zeros(spec("resnet29v2-cifar")), ["layer1.0.conv3.weight"]);
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Graph`] is plain data: no batch size, no device, no weights. [`GraphBuilder`] checks shapes as it goes, so a graph
 //! that exists is valid. What is fused, what lies in memory and in which order gradients flow is decided later, by
-//! [`lower`](crate::lower).
+//! [`lower`](crate::lower()).
 
 mod fold;
 mod layer;
