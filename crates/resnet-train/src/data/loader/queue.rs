@@ -102,10 +102,10 @@ impl Queue {
         self.lock().used.pop().unwrap_or_default()
     }
 
-    /// From a batch that is dropped.
+    /// From a batch that is dropped. As many are kept as can be in use at once: those queued, and the consumer's own.
     pub(super) fn give_back(&self, batch: Batch) {
         let mut state = self.lock();
-        if state.used.len() < self.n_queued {
+        if state.used.len() <= self.n_queued {
             state.used.push(batch);
         }
     }

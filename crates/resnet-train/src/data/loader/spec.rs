@@ -96,7 +96,12 @@ impl BatchSpec {
         batch.indices.clear();
         batch.labels.clear();
         batch.pixels.clear();
-        batch.pixels.reserve_exact(size * picture_bytes);
+        if batch.pixels.try_reserve_exact(size * picture_bytes).is_err()
+            || batch.labels.try_reserve_exact(size).is_err()
+        {
+            let why = format!("{size} pictures of {picture_bytes} bytes do not fit into memory");
+            return Err(Error::invalid("batch", why));
+        }
         for position in first..first + n_valid {
             if stopped() {
                 return Ok(());
