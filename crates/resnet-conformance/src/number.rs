@@ -59,11 +59,16 @@ pub trait Sum<T>: Clone + Default {
 
 /// Adds up terms that an implementation may add in any order.
 pub fn sum<T: Number>(terms: impl IntoIterator<Item = T>) -> T {
+    sum_of(terms).total()
+}
+
+/// As [`sum`], open for more terms.
+pub fn sum_of<T: Number>(terms: impl IntoIterator<Item = T>) -> T::Sum {
     let mut sum = T::Sum::default();
     for term in terms {
         sum.add(term);
     }
-    sum.total()
+    sum
 }
 
 /// `old + share·(new − old)`, in terms that also stand for `(1 − share)·old + share·new`.

@@ -4,7 +4,7 @@ use resnet_core::op::{Combine, Ingest};
 use resnet_core::{GradOut, GradSource, Result, Source};
 
 use super::Buffer;
-use super::source::{batch_sums, gradients, sums_out, values, write_gradient};
+use super::source::{batch_sums, gradient_sums, sums_out, values, write_gradient};
 use crate::number::{Number, sum};
 
 pub(super) fn forward<T: Number>(
@@ -26,8 +26,8 @@ pub(super) fn backward<T: Number>(
     dz: GradSource<'_, Buffer<T>>,
     dx: GradOut<'_, Buffer<T>>,
 ) -> Result<()> {
-    let g = gradients("combine_backward", &op.desc(), dz)?;
-    write_gradient("combine_backward", &op.desc(), dx, &g)
+    let g = gradient_sums("combine_backward", &op.desc(), dz)?;
+    write_gradient("combine_backward", &op.desc(), dx, g)
 }
 
 pub(super) fn ingest<T: Number>(

@@ -5,7 +5,7 @@ use resnet_core::{Accumulate, GradOut, GradSource, Result, Source};
 
 use super::Buffer;
 use super::source::{batch_sums, gradients, put, sums_out, values, write_gradient};
-use crate::number::{Number, Sum, sum};
+use crate::number::{Number, Sum, sum_of};
 
 /// Calls `visit(pixel of x, pixel of y, position in the window)` for every tap that lies inside the image.
 fn for_each_tap(op: &Conv2d, mut visit: impl FnMut(usize, usize, usize)) {
@@ -112,8 +112,7 @@ pub(super) fn backward_data<T: Number>(
             }
         }
     });
-    let g: Vec<T> = acc.iter().map(Sum::total).collect();
-    write_gradient(OP, &op.x_desc(), dx, &g)
+    write_gradient(OP, &op.x_desc(), dx, acc)
 }
 
 pub(super) fn backward_weight<T: Number>(
@@ -142,9 +141,9 @@ pub(super) fn backward_weight<T: Number>(
             }
         }
     });
-    put(dw, accumulate, acc.iter().map(Sum::total));
+    put(dw, accumulate, acc);
     if let Some(dbias) = dbias {
-        let of_kernel = |k: usize| sum(dy.iter().skip(k).step_by(op.k()).copied());
+        let of_kernel = |k: usize| sum_of(dy.iter().skip(k).step_by(op.k()).copied());
         put(dbias, accumulate, (0..op.k()).map(of_kernel));
     }
     Ok(())

@@ -34,7 +34,7 @@ pub(super) fn softmax_cross_entropy<T: Number>(
     let (lambda, grad_scale) = (scalars[3], scalars[4]);
     let one = T::exact(1.0);
     let smoothing = T::exact(f64::from(op.smoothing()));
-    let mut sums = [const { None }; 4].map(|_: Option<()>| T::Sum::default());
+    let mut sums = [(); 4].map(|()| T::Sum::default());
     for i in 0..n {
         let row = i * classes..(i + 1) * classes;
         let dlogits = dlogits.as_deref_mut().map(|d| &mut d[row.clone()]);
@@ -73,7 +73,7 @@ pub(super) fn softmax_cross_entropy<T: Number>(
             sum.add(T::exact(f64::from(u8::from(flag))));
         }
     }
-    put(metrics, accumulate, sums.iter().map(Sum::total));
+    put(metrics, accumulate, sums);
     Ok(())
 }
 

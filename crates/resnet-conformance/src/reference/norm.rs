@@ -5,7 +5,7 @@ use resnet_core::{Accumulate, Result, Running};
 
 use super::Buffer;
 use super::source::put;
-use crate::number::{Number, blend};
+use crate::number::{Number, blend, sum_of};
 
 pub(super) fn finish<T: Number>(
     op: &BatchNorm,
@@ -95,8 +95,8 @@ pub(super) fn backward_finish<T: Number>(
         coeffs[i] = a;
         coeffs[c + i] = b;
         coeffs[2 * c + i] = -(a * dbeta / m) - b * mean[i];
-        put(&mut dgamma_out[i..=i], accumulate, [dgamma]);
-        put(&mut dbeta_out[i..=i], accumulate, [dbeta]);
+        put(&mut dgamma_out[i..=i], accumulate, [sum_of([dgamma])]);
+        put(&mut dbeta_out[i..=i], accumulate, [sum_of([dbeta])]);
     }
     Ok(())
 }

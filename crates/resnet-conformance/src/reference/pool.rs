@@ -119,8 +119,7 @@ pub(super) fn max_backward<T: Number>(
             acc[*winner].add(dy[out]);
         }
     });
-    let g: Vec<T> = acc.iter().map(Sum::total).collect();
-    write_gradient(OP, &op.x_desc(), dx, &g)
+    write_gradient(OP, &op.x_desc(), dx, acc)
 }
 
 pub(super) fn avg_forward<T: Number>(
@@ -153,8 +152,7 @@ pub(super) fn avg_backward<T: Number>(
         let share = dy[out] / count(taps);
         taps.iter().flatten().for_each(|&at| acc[at].add(share));
     });
-    let g: Vec<T> = acc.iter().map(Sum::total).collect();
-    write_gradient(OP, &op.x_desc(), dx, &g)
+    write_gradient(OP, &op.x_desc(), dx, acc)
 }
 
 /// Pixels of the window that lie inside the image.

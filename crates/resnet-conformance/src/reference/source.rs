@@ -4,7 +4,7 @@ use resnet_core::{Accumulate, GradOut, GradSource, GradSums, Result, Source, Ten
 
 use super::Buffer;
 use super::buffer::numbers;
-use crate::number::{Number, Sum, sum};
+use crate::number::{Number, Sum, sum, sum_of};
 
 /// `act(scale·raw + shift + residual)` of every element.
 pub(super) fn values<T: Number>(
@@ -57,10 +57,19 @@ pub(super) fn gradients<T: Number>(
     desc: &TensorDesc,
     dy: GradSource<'_, Buffer<T>>,
 ) -> Result<Vec<T>> {
+    Ok(gradient_sums(op, desc, dy)?.iter().map(Sum::total).collect())
+}
+
+/// As [`gradients`], as sums to which more may be added.
+pub(super) fn gradient_sums<T: Number>(
+    op: &'static str,
+    desc: &TensorDesc,
+    dy: GradSource<'_, Buffer<T>>,
+) -> Result<Vec<T::Sum>> {
     let (n, c) = (desc.len(), desc.c);
     let dz = dy.dz.read(op, "dy.dz", n)?;
     let Some(norm) = dy.norm else {
-        return Ok(dz.to_vec());
+        return Ok(dz.iter().map(|&dz| sum_of([dz])).collect());
     };
     let y = norm.y.read(op, "dy.norm.y", n)?;
     let coeffs = norm.coeffs.read(op, "dy.norm.coeffs", 3 * c)?;
@@ -69,17 +78,18 @@ pub(super) fn gradients<T: Number>(
     Ok((0..n)
         .map(|i| {
             let channel = i % c;
-            sum([a[channel] * dz[i], b[channel] * y[i], shift[channel]])
+            sum_of([a[channel] * dz[i], b[channel] * y[i], shift[channel]])
         })
         .collect())
 }
 
 /// Writes `dx = mask ⊙ (g + [dx] + [add])`, then the sums of what was written.
+/// `g` comes as sums that are not closed yet, because `dx` and `add` may be added before, between or after their terms.
 pub(super) fn write_gradient<T: Number>(
     op: &'static str,
     desc: &TensorDesc,
     out: GradOut<'_, Buffer<T>>,
-    g: &[T],
+    g: Vec<T::Sum>,
 ) -> Result<()> {
     let n = desc.len();
     let add = out.add.map(|add| add.read(op, "dx.add", n)).transpose()?;
@@ -90,9 +100,7 @@ pub(super) fn write_gradient<T: Number>(
         sums.push((y.read(op, "dx.sums.y", n)?, to.write(op, "dx.sums.sums", 2 * desc.c)?));
     }
     let dx = out.dx.write(op, "dx", n)?;
-    for i in 0..n {
-        let mut total = T::Sum::default();
-        total.add(g[i]);
+    for (i, mut total) in g.into_iter().enumerate().take(n) {
         if out.accumulate == Accumulate::Add {
             total.add(dx[i]);
         }
@@ -133,11 +141,11 @@ fn channel_sums<T: Number>(c: usize, first: &[T], second: impl Fn(usize) -> T, t
 }
 
 /// Sets or adds to every element of `to`.
-pub(super) fn put<T: Number>(to: &mut [T], accumulate: Accumulate, values: impl IntoIterator<Item = T>) {
-    for (to, value) in to.iter_mut().zip(values) {
-        *to = match accumulate {
-            Accumulate::Set => value,
-            Accumulate::Add => *to + value,
-        };
+pub(super) fn put<T: Number>(to: &mut [T], accumulate: Accumulate, sums: impl IntoIterator<Item = T::Sum>) {
+    for (to, mut sum) in to.iter_mut().zip(sums) {
+        if accumulate == Accumulate::Add {
+            sum.add(*to);
+        }
+        *to = sum.total();
     }
 }
