@@ -9,7 +9,7 @@ use crate::{Error, Result};
 pub const MAX_EXTENT: usize = 1 << 16;
 
 /// Largest number of residual blocks. The deepest network of the papers, ResNet-1202, has 600.
-pub const MAX_BLOCKS: usize = 4096;
+pub const MAX_BLOCKS: usize = 1024;
 
 /// One ResNet, as plain data. [`arch`](crate::zoo::arch) makes the known ones; every field may be changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
