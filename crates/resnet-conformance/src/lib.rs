@@ -8,6 +8,7 @@
 //! - [`reference`](mod@reference): every op in plain loops.
 //! - [`number`]: what those loops compute with.
 //! - [`bound`]: the bounds and their derivation.
+//! - [`noisy`]: how far rounding throws a whole network off.
 //! - [`data`] and [`strategy`]: the cases, weighted towards edges.
 //! - [`laws`]: what must hold, and [`conformance!`], which makes tests of it.
 //! - [`golden`]: whole networks as PyTorch computes them.
@@ -19,11 +20,13 @@ pub mod data;
 pub mod golden;
 mod lab;
 pub mod laws;
+pub mod noisy;
 pub mod number;
 pub mod reference;
 pub mod report;
 pub mod strategy;
 mod tensors;
+mod training;
 
 pub use bound::Bounded;
 pub use reference::Reference;
@@ -77,6 +80,12 @@ macro_rules! conformance {
                 padding_is_zeros_around_the_image = exact::padding_is_zeros_around_the_image,
                 add_is_set_then_add = exact::add_is_set_then_add,
                 pools_are_adjoint = exact::pools_are_adjoint,
+                v1_basic_trains = network::v1_basic_trains,
+                v1_bottleneck_trains = network::v1_bottleneck_trains,
+                v1_5_pooled_trains = network::v1_5_pooled_trains,
+                v2_trains = network::v2_trains,
+                plain_trains = network::plain_trains,
+                zero_padded_shortcut_trains = network::zero_padded_shortcut_trains,
                 repeat_is_bit_equal = memory::repeat_is_bit_equal,
                 buffers_can_be_reused = memory::buffers_can_be_reused,
                 short_buffers_are_refused = memory::short_buffers_are_refused,

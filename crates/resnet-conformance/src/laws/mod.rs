@@ -3,6 +3,7 @@
 //! - `*_matches_reference`: each op, in every form, inside the derived bound of the reference:
 //!   [`conv2d`], [`elementwise`], [`pool`], [`norm`], [`loss`], [`update`].
 //! - [`exact`]: laws that need no oracle, on numbers that f32 adds and multiplies without rounding, so that they hold to the bit.
+//! - [`network`]: three training steps; and fusion, which is a law of the core.
 //! - [`memory`]: repeat, reuse, short buffers, and what lies behind a tensor.
 //!
 //! Each function takes a way to make a backend and panics with a message where the law does not hold.
@@ -13,6 +14,7 @@ pub mod exact;
 
 pub mod loss;
 pub mod memory;
+pub mod network;
 
 pub mod norm;
 pub mod pool;
@@ -52,14 +54,19 @@ pub(crate) fn runner(cases: u32) -> TestRunner {
 }
 
 /// Tries a law on many cases, and panics with the smallest that breaks it.
-pub(crate) fn hold<S: Strategy>(
+pub(crate) fn hold<S: Strategy>(law: &str, strategy: S, test: impl FnMut(&S::Value) -> Result<(), String>) {
+    hold_cases(law, cases(), strategy, test);
+}
+
+/// As [`hold`], with a number of cases of its own.
+pub(crate) fn hold_cases<S: Strategy>(
     law: &str,
+    cases: u32,
     strategy: S,
     mut test: impl FnMut(&S::Value) -> Result<(), String>,
 ) {
     let test = std::cell::RefCell::new(&mut test);
-    let tried =
-        runner(cases()).run(&strategy, |case| (test.borrow_mut())(&case).map_err(TestCaseError::fail));
+    let tried = runner(cases).run(&strategy, |case| (test.borrow_mut())(&case).map_err(TestCaseError::fail));
     if let Err(error) = tried {
         panic!("{law}: {error}");
     }

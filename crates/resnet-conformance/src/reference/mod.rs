@@ -31,8 +31,15 @@ use crate::number::Number;
 pub use buffer::Buffer;
 
 /// The reference backend.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Reference<T = f64>(PhantomData<T>);
+
+// A derived impl would ask for `T: Default`.
+impl<T> Default for Reference<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
 
 impl Reference {
     /// The reference in f64.

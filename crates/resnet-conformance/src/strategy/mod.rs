@@ -3,6 +3,7 @@
 //! The numbers inside the tensors are no part of a strategy. They follow from a seed, see [`data`](crate::data).
 
 pub mod forms;
+pub mod networks;
 pub mod shapes;
 
 use proptest::prelude::*;

@@ -1,0 +1,176 @@
+//! How far rounding throws a whole computation off, found by trying.
+//!
+//! A bound that holds for any input grows with every layer and says nothing about a network after ten of them.
+//! So networks are compared by what f32 rounding *does* to them: the reference is run a few times over [`Noisy`] numbers, which spoil
+//! the result of every single operation by a random error of up to one unit roundoff of f32.
+//! The spread of the results is the effect of rounding on this network with these weights and this batch, its chaos included:
+//! ReLUs that flip, pools whose winner changes, optimizers that divide by almost nothing.
+//!
+//! # The test
+//! Let `r` be the root mean square, over `N = 8` noisy runs, of the distance (L2, per tensor) to the run without noise.
+//! A backend whose rounding is no worse than that of plain loops in f32 has a distance of the same distribution.
+//! In one dimension, where chance is largest, the ratio of a normal variable to the root mean square of 8 others has Student's
+//! distribution with 8 degrees of freedom; it exceeds [`UNLIKELY`] `= 12` with a probability of 2·10⁻⁶.
+//! In more dimensions, which average, it does so more rarely still.
+//! A backend that sums in blocks or fuses multiplications rounds less than plain loops do, which leaves further room.
+//!
+//! # Source
+//! Vignes, *A stochastic arithmetic for reliable scientific computation*, 1993 (CESTAC); Parker, *Monte Carlo Arithmetic*, 1997.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use crate::bound::U;
+use crate::number::{Number, Sum};
+
+/// How many noisy runs are made.
+pub const N_RUNS: usize = 8;
+
+/// A distance of more than this many times the noisy runs' is no chance.
+pub const UNLIKELY: f64 = 12.0;
+
+/// An f64 whose every operation is off by up to one unit roundoff of f32. The seed chooses the errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Noisy<const SEED: u64>(f64);
+
+impl<const SEED: u64> Noisy<SEED> {
+    fn spoiled(x: f64) -> Self {
+        // The error follows from the value, as a rounding error does.
+        let mut z = x.to_bits() ^ SEED.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let unit = (z ^ (z >> 31)) as i64 as f64 / i64::MAX as f64;
+        Self(x * (1.0 + U * unit))
+    }
+}
+
+macro_rules! spoiled_operation {
+    ($trait:ident, $method:ident, $op:tt) => {
+        impl<const SEED: u64> $trait for Noisy<SEED> {
+            type Output = Self;
+            fn $method(self, other: Self) -> Self {
+                Self::spoiled(self.0 $op other.0)
+            }
+        }
+    };
+}
+spoiled_operation!(Add, add, +);
+spoiled_operation!(Sub, sub, -);
+spoiled_operation!(Mul, mul, *);
+spoiled_operation!(Div, div, /);
+
+impl<const SEED: u64> Neg for Noisy<SEED> {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Self(-self.0)
+    }
+}
+
+impl<const SEED: u64> Number for Noisy<SEED> {
+    type Sum = Self;
+
+    fn exact(value: f64) -> Self {
+        Self(value)
+    }
+    fn rounded(value: f64) -> Self {
+        Self::spoiled(value)
+    }
+    fn value(self) -> f64 {
+        self.0
+    }
+    fn sqrt(self) -> Self {
+        Self::spoiled(Number::sqrt(self.0))
+    }
+    fn exp(self) -> Self {
+        Self::spoiled(self.0.exp())
+    }
+    fn ln(self) -> Self {
+        Self::spoiled(self.0.ln())
+    }
+    fn max(self, other: Self) -> Self {
+        Self(Number::max(self.0, other.0))
+    }
+    fn min(self, other: Self) -> Self {
+        Self(Number::min(self.0, other.0))
+    }
+    fn where_positive(self, gate: Self) -> Self {
+        Self(self.0.where_positive(gate.0))
+    }
+}
+
+impl<const SEED: u64> Sum<Noisy<SEED>> for Noisy<SEED> {
+    fn add(&mut self, term: Self) {
+        *self = *self + term;
+    }
+    fn total(&self) -> Self {
+        *self
+    }
+}
+
+/// A tensor of a whole computation, by name.
+pub type Named = (String, Vec<f64>);
+
+/// The results of the noisy runs and of the run without noise.
+#[derive(Clone, Debug)]
+pub struct Spread {
+    exact: Vec<Named>,
+    runs: Vec<Vec<Named>>,
+}
+
+impl Spread {
+    /// Takes the results of the run without noise and of those with it, all with the same tensors in the same order.
+    pub fn new(exact: Vec<Named>, runs: Vec<Vec<Named>>) -> Self {
+        Self { exact, runs }
+    }
+
+    /// The first `n` tensors only.
+    pub fn first(&self, n: usize) -> Self {
+        Self {
+            exact: self.exact[..n].to_vec(),
+            runs: self.runs.iter().map(|run| run[..n].to_vec()).collect(),
+        }
+    }
+
+    /// All but the first `n` tensors.
+    pub fn rest(&self, n: usize) -> Self {
+        Self {
+            exact: self.exact[n..].to_vec(),
+            runs: self.runs.iter().map(|run| run[n..].to_vec()).collect(),
+        }
+    }
+
+    /// Compares results that were computed with a unit roundoff of `unit`. `floor` is a relative error that is allowed anyway,
+    /// such as that of a download to f32.
+    ///
+    /// # Errors
+    /// The first tensor that is farther off than rounding explains, and by how much.
+    pub fn explain(&self, got: &[Named], unit: f64, floor: f64) -> Result<(), String> {
+        for (t, ((name, wanted), (_, got))) in self.exact.iter().zip(got).enumerate() {
+            let square: f64 = self.runs.iter().map(|run| distance(&run[t].1, wanted).powi(2)).sum();
+            let typical = (square / self.runs.len() as f64).sqrt() * unit / U;
+            let allowed = UNLIKELY * typical + floor * length(wanted);
+            let off = distance(got, wanted);
+            // Written so that a NaN fails.
+            if !(off <= allowed && got.len() == wanted.len()) {
+                let worst = (0..wanted.len().min(got.len()))
+                    .max_by(|&i, &j| (got[i] - wanted[i]).abs().total_cmp(&(got[j] - wanted[j]).abs()))
+                    .unwrap_or(0);
+                return Err(format!(
+                    "{name}: off by {off:.3e} where rounding explains {typical:.3e} (limit {allowed:.3e}, length {:.3e}); \
+                     element {worst}: got {:e}, wanted {:e}",
+                    length(wanted),
+                    got.get(worst).copied().unwrap_or(f64::NAN),
+                    wanted.get(worst).copied().unwrap_or(f64::NAN)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+}
+
+fn length(a: &[f64]) -> f64 {
+    a.iter().map(|a| a * a).sum::<f64>().sqrt()
+}
