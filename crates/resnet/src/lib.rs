@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod plot;
 pub mod profile;
 
 pub use resnet_core as core;

@@ -88,13 +88,7 @@ impl WeightsFile {
 
 /// A report that fits a line or two: a deep network has hundreds of tensors.
 fn brief(report: &LoadReport) -> String {
-    const N_NAMED: usize = 4;
-    let list = |names: Vec<String>| {
-        let more = names.len().saturating_sub(N_NAMED);
-        let named: Vec<String> = names.into_iter().take(N_NAMED).collect();
-        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-        named.join(", ") + &tail
-    };
+    let list = |names: Vec<String>| few(&names);
     let mut text = format!("{} tensors fit", report.n_fitting);
     if !report.missing.is_empty() {
         text += &format!("; {} missing: {}", report.missing.len(), list(report.missing.clone()));
@@ -113,4 +107,14 @@ fn brief(report: &LoadReport) -> String {
         );
     }
     text
+}
+
+/// The first few names of a list, and how many there are beside them.
+pub(crate) fn few<T: std::fmt::Display>(names: &[T]) -> String {
+    const N_NAMED: usize = 4;
+    let named: Vec<String> = names.iter().take(N_NAMED).map(T::to_string).collect();
+    match names.len().saturating_sub(N_NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
 }

@@ -12,7 +12,7 @@ use resnet_core::{Backend, Executor, Graph, LowerOptions, Params};
 
 use crate::args::{DeviceArgs, NetworkArgs, Precision, Size, label};
 use crate::exit::usage;
-use crate::weights_file::WeightsFile;
+use crate::weights_file::{WeightsFile, few};
 
 /// Run a network on a tensor from a file and write its logits.
 ///
@@ -105,11 +105,11 @@ pub(crate) fn run(mut args: ForwardArgs) -> anyhow::Result<()> {
 fn read_input(path: &Path) -> anyhow::Result<ArrayD<f32>> {
     let mut file = WeightsFile::open(path)?;
     if !file.tensor_names().contains(&"input") {
-        let found = file.tensor_names().join(", ");
+        let found = few(&file.tensor_names());
         bail!(
             "{}: no tensor `input`; found: {}",
             path.display(),
-            if found.is_empty() { "none" } else { &found }
+            if found.is_empty() { "nothing" } else { &found }
         );
     }
     let input = file.read("input")?;
