@@ -22,21 +22,26 @@ pub(crate) fn avg_pool(
     let x = Load::open(OP, &X, x, &op.x_desc())?;
     check(OP, "y", y, &desc)?;
     let (isa, window) = (engine.isa, Window::from(op));
-    engine.for_tiles(y.f32_mut(desc.len()), c, tile_rows(op), 1, |tile, scratch| {
-        tile.out.fill(0.0);
-        for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
-            let out = &mut tile.out[s.at.start * c..s.at.end * c];
-            for tap in 0..window.n_taps() {
-                let Some(pixel) = window.input(s.pixel, tap) else { continue };
-                let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
-                let value = scratch.a.take(out.len());
-                x.eval(isa, rows, 0..c, value, c);
-                load::add(isa, out, value);
+    engine.threads.for_tiles(
+        &mut engine.partials,
+        y.f32_mut(desc.len()),
+        (c, tile_rows(op), 1),
+        |tile, scratch| {
+            tile.out.fill(0.0);
+            for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
+                let out = &mut tile.out[s.at.start * c..s.at.end * c];
+                for tap in 0..window.n_taps() {
+                    let Some(pixel) = window.input(s.pixel, tap) else { continue };
+                    let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
+                    let value = scratch.a.take(out.len());
+                    x.eval(isa, rows, 0..c, value, c);
+                    load::add(isa, out, value);
+                }
+                let count = n_inside(&window, s.pixel);
+                out.iter_mut().for_each(|v| *v /= count);
             }
-            let count = n_inside(&window, s.pixel);
-            out.iter_mut().for_each(|v| *v /= count);
-        }
-    });
+        },
+    );
     Ok(())
 }
 
@@ -52,22 +57,27 @@ pub(crate) fn avg_pool_backward(
     let dy = GradLoad::open(OP, dy, &op.y_desc())?;
     let (isa, window) = (engine.isa, Window::from(op));
     let GradTarget { dx, add, epilogue, sums } = GradTarget::open(OP, isa, dx, &op.x_desc())?;
-    let partials = engine.for_tiles(dx, c, tile_rows(op), partial_len(c), |tile, scratch| {
-        if !add {
-            tile.out.fill(0.0);
-        }
-        for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
-            let out = &mut tile.out[s.at.start * c..s.at.end * c];
-            for tap in 0..window.n_taps() {
-                let Some(pixel) = window.output(s.pixel, tap) else { continue };
-                let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
-                let value = scratch.a.take(out.len());
-                dy.eval(isa, rows, 0..c, value, c);
-                load::add_scaled(isa, out, value, 1.0 / n_inside(&window, pixel));
+    let partials = engine.threads.for_tiles(
+        &mut engine.partials,
+        dx,
+        (c, tile_rows(op), partial_len(c)),
+        |tile, scratch| {
+            if !add {
+                tile.out.fill(0.0);
             }
-        }
-        epilogue.finish(tile.out, tile.first_row, tile.partial, &mut scratch.b);
-    });
+            for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
+                let out = &mut tile.out[s.at.start * c..s.at.end * c];
+                for tap in 0..window.n_taps() {
+                    let Some(pixel) = window.output(s.pixel, tap) else { continue };
+                    let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
+                    let value = scratch.a.take(out.len());
+                    dy.eval(isa, rows, 0..c, value, c);
+                    load::add_scaled(isa, out, value, 1.0 / n_inside(&window, pixel));
+                }
+            }
+            epilogue.finish(tile.out, tile.first_row, tile.partial, &mut scratch.b);
+        },
+    );
     sums.merge(c, partials);
     Ok(())
 }

@@ -37,9 +37,7 @@ impl CpuBackend {
             Some(n) => n,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        let threads = Threads::new(threads)?;
-        let (partials, weight_partials) = (Vec::new(), Vec::new());
-        Ok(Self { engine: Engine { isa: Isa::detect(), threads, partials, weight_partials } })
+        Ok(Self { engine: Engine::new(Isa::detect(), Threads::new(threads)?) })
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn combine(
     let (isa, tile_rows) = (engine.isa, pass_tile_rows(c));
     let epilogue = Forward { isa, bias: None, sums: sums.is_some() };
     let out = z.f32_mut(desc.len());
-    let partials = engine.for_tiles(out, c, tile_rows, 2 * c, |tile, _| {
+    let partials = engine.threads.for_tiles(&mut engine.partials, out, (c, tile_rows, 2 * c), |tile, _| {
         let rows = tile.first_row..tile.first_row + tile.out.len() / c;
         x.eval(isa, rows, 0..c, tile.out, c);
         epilogue.finish(tile.out, c, tile.partial);
@@ -52,17 +52,22 @@ pub(crate) fn combine_backward(
     let dz = GradLoad::open(OP, dz, &desc)?;
     let isa = engine.isa;
     let GradTarget { dx, add, epilogue, sums } = GradTarget::open(OP, isa, dx, &desc)?;
-    let partials = engine.for_tiles(dx, c, pass_tile_rows(c), partial_len(c), |tile, scratch| {
-        let rows = tile.first_row..tile.first_row + tile.out.len() / c;
-        if add {
-            let value = scratch.a.take(tile.out.len());
-            dz.eval(isa, rows, 0..c, value, c);
-            load::add(isa, tile.out, value);
-        } else {
-            dz.eval(isa, rows, 0..c, tile.out, c);
-        }
-        epilogue.finish(tile.out, tile.first_row, tile.partial, &mut scratch.b);
-    });
+    let partials = engine.threads.for_tiles(
+        &mut engine.partials,
+        dx,
+        (c, pass_tile_rows(c), partial_len(c)),
+        |tile, scratch| {
+            let rows = tile.first_row..tile.first_row + tile.out.len() / c;
+            if add {
+                let value = scratch.a.take(tile.out.len());
+                dz.eval(isa, rows, 0..c, value, c);
+                load::add(isa, tile.out, value);
+            } else {
+                dz.eval(isa, rows, 0..c, tile.out, c);
+            }
+            epilogue.finish(tile.out, tile.first_row, tile.partial, &mut scratch.b);
+        },
+    );
     sums.merge(c, partials);
     Ok(())
 }

@@ -8,6 +8,9 @@ use crate::load::{Load, MASK, Rows};
 use crate::stats;
 use crate::threads::Panel;
 
+/// Numbers per block: add and mask pass over a block in the innermost cache.
+pub(crate) const BLOCK: usize = 2048;
+
 /// The end of a forward op: bias and batch sums.
 pub(crate) struct Forward<'a> {
     pub(crate) isa: Isa,
@@ -112,8 +115,6 @@ impl Backward<'_> {
         partial: &mut [f64],
         scratch: &mut Panel,
     ) {
-        /// Numbers per block: add and mask pass over a block in the innermost cache.
-        const BLOCK: usize = 2048;
         let c = self.c;
         if self.add.is_some() || self.mask.is_some() {
             let block_rows = (BLOCK / c).max(1);

@@ -24,16 +24,21 @@ pub(crate) fn ingest(
     let (scale, shift) = affine.f32(2 * c).split_at(c);
     let pixels = pixels.u8(pixels_desc.len());
     let (n, picture_len) = (x_desc.n, x_desc.h * x_desc.w * c);
-    engine.for_tiles(x.f32_mut(x_desc.len()), c, pass_tile_rows(c), 1, |tile, _| {
-        for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
-            let out = tile.out[s.at.start * c..s.at.end * c].chunks_exact_mut(c);
-            for (out, picture) in out.zip(s.pictures) {
-                let bytes = &pixels[picture * picture_len + s.pixel * c..][..c];
-                for i in 0..c {
-                    out[i] = scale[i] * f32::from(bytes[i]) + shift[i];
+    engine.threads.for_tiles(
+        &mut engine.partials,
+        x.f32_mut(x_desc.len()),
+        (c, pass_tile_rows(c), 1),
+        |tile, _| {
+            for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
+                let out = tile.out[s.at.start * c..s.at.end * c].chunks_exact_mut(c);
+                for (out, picture) in out.zip(s.pictures) {
+                    let bytes = &pixels[picture * picture_len + s.pixel * c..][..c];
+                    for i in 0..c {
+                        out[i] = scale[i] * f32::from(bytes[i]) + shift[i];
+                    }
                 }
             }
-        }
-    });
+        },
+    );
     Ok(())
 }

@@ -5,7 +5,8 @@ use resnet_core::op::{Metrics, SoftmaxCrossEntropy, StepScalars, Targets};
 use resnet_core::{Accumulate, Error, Result};
 
 use crate::buffer::{Buffer, check};
-use crate::engine::{Engine, grown};
+use crate::engine::Engine;
+use crate::threads::grown;
 
 const OP: &str = "softmax_cross_entropy";
 

@@ -5,11 +5,12 @@ use resnet_core::op::{MaxPool, PadValue};
 use resnet_core::{GradOut, GradSource, Result, Source, TensorDesc};
 
 use crate::buffer::{Buffer, check};
-use crate::engine::{Engine, grown};
+use crate::engine::Engine;
 use crate::epilogue::{Forward, GradTarget, partial_len};
 use crate::kernels::pool;
 use crate::load::{GradLoad, Load, Rows, X};
 use crate::stats;
+use crate::threads::grown;
 use crate::window::{Window, pass_tile_rows, segments};
 
 /// Forward.
@@ -103,23 +104,28 @@ pub(crate) fn max_pool_backward(
     let (isa, window) = (engine.isa, Window::from(op));
     let GradTarget { dx, add, epilogue, sums } = GradTarget::open(OP, isa, dx, &op.x_desc())?;
     let index = index.u8(op.index_desc().len());
-    let partials = engine.for_tiles(dx, c, pass_tile_rows(c), partial_len(c), |tile, scratch| {
-        if !add {
-            tile.out.fill(0.0);
-        }
-        for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
-            let out = &mut tile.out[s.at.start * c..s.at.end * c];
-            for tap in 0..window.n_taps() {
-                let Some(pixel) = window.output(s.pixel, tap) else { continue };
-                let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
-                let index = &index[rows.start * c..rows.end * c];
-                let value = scratch.a.take(out.len());
-                dy.eval(isa, rows, 0..c, value, c);
-                pool::route(isa, value, index, tap as u8, out);
+    let partials = engine.threads.for_tiles(
+        &mut engine.partials,
+        dx,
+        (c, pass_tile_rows(c), partial_len(c)),
+        |tile, scratch| {
+            if !add {
+                tile.out.fill(0.0);
             }
-        }
-        epilogue.finish(tile.out, tile.first_row, tile.partial, &mut scratch.b);
-    });
+            for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
+                let out = &mut tile.out[s.at.start * c..s.at.end * c];
+                for tap in 0..window.n_taps() {
+                    let Some(pixel) = window.output(s.pixel, tap) else { continue };
+                    let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
+                    let index = &index[rows.start * c..rows.end * c];
+                    let value = scratch.a.take(out.len());
+                    dy.eval(isa, rows, 0..c, value, c);
+                    pool::route(isa, value, index, tap as u8, out);
+                }
+            }
+            epilogue.finish(tile.out, tile.first_row, tile.partial, &mut scratch.b);
+        },
+    );
     sums.merge(c, partials);
     Ok(())
 }

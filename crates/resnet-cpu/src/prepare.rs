@@ -1,22 +1,22 @@
 //! Sizing scratch before the first step, so that no op allocates.
 
 use resnet_core::Result;
-use resnet_core::op::Op;
+use resnet_core::op::{Conv2d, Op};
 
 use crate::buffer::refuse_bf16;
-use crate::conv::{backward_weight, gather};
-use crate::engine::{Engine, grown};
-use crate::epilogue::partial_len;
-use crate::threads::Threads;
-use crate::window::{Window, pass_tile_rows, product_tile_rows};
+use crate::conv::{backward_data, backward_weight, forward, gather, weights};
+use crate::engine::Engine;
+use crate::epilogue::{BLOCK, partial_len};
+use crate::threads::{ScratchLens, grown};
+use crate::window::pass_tile_rows;
 
 /// The largest of each kind of scratch that some ops need.
 #[derive(Default)]
 pub(crate) struct Need {
-    /// Floats per thread, see [`Scratch`](crate::threads::Scratch).
-    a: usize,
-    b: usize,
+    /// Per thread.
+    scratch: ScratchLens,
     partials: usize,
+    weights: usize,
     weight_partials: usize,
 }
 
@@ -26,22 +26,16 @@ impl Need {
         match op {
             Op::Conv2d(op) => {
                 refuse_bf16(op.dtype())?;
-                let rows = op.n() * op.p() * op.q();
-                self.product(rows, product_tile_rows(op.p() * op.q(), op.n()), op.k());
-                self.panel(&Window::from(op), op.p() * op.q(), op.n(), op.c() / op.groups());
+                self.gather(&forward::extents(op), op, op.k());
             }
             Op::Conv2dBackwardData(op) => {
                 refuse_bf16(op.dtype())?;
-                let rows = op.n() * op.h() * op.w();
-                self.product(rows, product_tile_rows(op.h() * op.w(), op.n()), op.c());
-                self.panel(&Window::from(op), op.h() * op.w(), op.n(), op.k() / op.groups());
+                self.gather(&backward_data::extents(op), op, op.c());
             }
             Op::Conv2dBackwardWeight(op) => {
                 refuse_bf16(op.dtype())?;
                 let plan = backward_weight::Plan::new(op);
-                let (a, b) = backward_weight::panel_lens(op);
-                self.a = self.a.max(a);
-                self.b = self.b.max(b);
+                self.scratch(&backward_weight::scratch(op));
                 self.weight_partials = self.weight_partials.max(plan.weight_partials(op));
                 self.partials = self.partials.max(plan.bias_partials());
             }
@@ -73,33 +67,41 @@ impl Need {
         Ok(())
     }
 
-    /// Tiles of products, with an epilogue.
-    fn product(&mut self, rows: usize, tile_rows: usize, c: usize) {
-        self.partials = self.partials.max(rows.div_ceil(tile_rows) * partial_len(c));
-        self.b = self.b.max(tile_rows.min(rows) * c);
-    }
-
-    fn panel(&mut self, window: &Window, pixels: usize, n: usize, depth: usize) {
-        let rows = product_tile_rows(pixels, n);
-        self.a = self.a.max(gather::panel_len(rows, window.n_taps(), depth));
+    /// A convolution that makes `width` channels.
+    fn gather(&mut self, extents: &gather::Extents, op: &Conv2d, width: usize) {
+        let cut = gather::Cut::new(extents);
+        let rows = extents.n * extents.pixels;
+        self.partials = self.partials.max(rows.div_ceil(cut.tile_rows()) * partial_len(width));
+        self.weights = self.weights.max(weights::arranged_len(op, rows));
+        self.scratch(&cut.scratch(extents));
+        self.scratch(&ScratchLens { b: BLOCK.max(width), ..Default::default() }); // the mask
     }
 
     /// Tiles of a pass, with an epilogue.
     fn pass(&mut self, rows: usize, c: usize) {
         let tile_rows = pass_tile_rows(c);
         self.partials = self.partials.max(rows.div_ceil(tile_rows.min(rows.div_ceil(8))) * partial_len(c));
-        self.a = self.a.max(tile_rows * c);
-        self.b = self.b.max(tile_rows * c);
+        self.scratch(&ScratchLens { a: tile_rows * c, b: BLOCK.max(c), ..Default::default() });
+    }
+
+    fn scratch(&mut self, lens: &ScratchLens) {
+        let most = &mut self.scratch;
+        most.a = most.a.max(lens.a);
+        most.b = most.b.max(lens.b);
+        most.c = most.c.max(lens.c);
+        most.slots = most.slots.max(lens.slots);
     }
 
     /// Grows the scratch to what is needed, and returns its bytes.
     pub(crate) fn reserve(&self, engine: &mut Engine) -> usize {
-        let Engine { threads, partials, weight_partials, .. } = engine;
-        threads.reserve(self.a, self.b);
+        let Engine { threads, partials, weights, weight_partials, .. } = engine;
+        threads.reserve(&self.scratch);
         grown(partials, self.partials);
+        grown(weights, self.weights);
         grown(weight_partials, self.weight_partials);
-        Threads::scratch_bytes(threads)
+        threads.scratch_bytes()
             + size_of_val(partials.as_slice())
+            + size_of_val(weights.as_slice())
             + size_of_val(weight_partials.as_slice())
     }
 }

@@ -15,6 +15,16 @@ pub(crate) struct Threads {
     scratch: Vec<Mutex<Scratch>>,
 }
 
+/// A part of an op's output: whole rows that no other task touches.
+pub(crate) struct Tile<'a> {
+    /// The first row of the output that is in the tile.
+    pub(crate) first_row: usize,
+    /// The rows.
+    pub(crate) out: &'a mut [f32],
+    /// The numbers that this tile leaves behind.
+    pub(crate) partial: &'a mut [f64],
+}
+
 /// Memory of one thread for the duration of one task. Contents are not kept between tasks.
 #[derive(Default)]
 pub(crate) struct Scratch {
@@ -22,6 +32,19 @@ pub(crate) struct Scratch {
     pub(crate) a: Panel,
     /// The right operand of a product.
     pub(crate) b: Panel,
+    /// What is on its way into an operand.
+    pub(crate) c: Panel,
+    /// For every input pixel, where among the evaluated ones it is.
+    pub(crate) slots: Vec<Option<usize>>,
+}
+
+/// How much of each kind a task needs.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ScratchLens {
+    pub(crate) a: usize,
+    pub(crate) b: usize,
+    pub(crate) c: usize,
+    pub(crate) slots: usize,
 }
 
 /// Floats that grow to the largest size ever asked for.
@@ -35,6 +58,11 @@ impl Panel {
             self.0.resize(len, 0.0);
         }
         &mut self.0[..len]
+    }
+
+    /// What was taken last, to read.
+    pub(crate) fn get(&self) -> &[f32] {
+        &self.0
     }
 
     fn bytes(&self) -> usize {
@@ -70,20 +98,40 @@ impl Threads {
         self.pool.install(|| items.with_max_len(1).for_each(|item| task(item, &mut self.mine())));
     }
 
-    /// Gives every thread scratch of this many floats.
-    pub(crate) fn reserve(&mut self, a: usize, b: usize) {
-        for slot in &mut self.scratch {
-            let slot = slot.get_mut().unwrap_or_else(PoisonError::into_inner);
-            slot.a.take(a);
-            slot.b.take(b);
+    /// Cuts rows of `c` numbers into tiles of `tile_rows`, runs `task` on each, and returns the `partial_len` numbers that
+    /// every tile left in `partials`, in the order of the tiles.
+    pub(crate) fn for_tiles<'p>(
+        &self,
+        partials: &'p mut Vec<f64>,
+        out: &mut [f32],
+        (c, tile_rows, partial_len): (usize, usize, usize),
+        task: impl Fn(Tile<'_>, &mut Scratch) + Sync + Send,
+    ) -> &'p [f64] {
+        let n_tiles = out.len().div_ceil(tile_rows * c);
+        let partials = grown(partials, n_tiles * partial_len);
+        let tiles = out.par_chunks_mut(tile_rows * c).zip(partials.par_chunks_mut(partial_len)).enumerate();
+        self.run(tiles, |(i, (out, partial)), scratch| {
+            task(Tile { first_row: i * tile_rows, out, partial }, scratch);
+        });
+        partials
+    }
+
+    /// Gives every thread this much scratch.
+    pub(crate) fn reserve(&mut self, lens: &ScratchLens) {
+        for scratch in &mut self.scratch {
+            let scratch = scratch.get_mut().unwrap_or_else(PoisonError::into_inner);
+            scratch.a.take(lens.a);
+            scratch.b.take(lens.b);
+            scratch.c.take(lens.c);
+            scratch.slots.resize(lens.slots.max(scratch.slots.len()), None);
         }
     }
 
     /// Bytes of scratch over all threads.
     pub(crate) fn scratch_bytes(&self) -> usize {
-        let bytes = |slot: &Mutex<Scratch>| {
-            let slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-            slot.a.bytes() + slot.b.bytes()
+        let bytes = |scratch: &Mutex<Scratch>| {
+            let scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
+            scratch.a.bytes() + scratch.b.bytes() + scratch.c.bytes() + size_of_val(scratch.slots.as_slice())
         };
         self.scratch.iter().map(bytes).sum()
     }
@@ -93,4 +141,12 @@ impl Threads {
         let slot = rayon::current_thread_index().unwrap_or(0);
         self.scratch[slot].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The first `len` numbers of memory that grows to the largest length ever asked for.
+pub(crate) fn grown<T: Clone + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
+    if memory.len() < len {
+        memory.resize(len, T::default());
+    }
+    &mut memory[..len]
 }

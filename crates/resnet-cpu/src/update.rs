@@ -5,10 +5,11 @@ use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::{Error, Param, Result, TensorDesc};
 
 use crate::buffer::{Buffer, check};
-use crate::engine::{Engine, grown};
+use crate::engine::Engine;
 use crate::kernels::Isa;
 use crate::kernels::sums;
 use crate::kernels::update::{self, Adam, Step};
+use crate::threads::grown;
 
 /// Numbers per task.
 const CHUNK: usize = 32 * 1024;

@@ -60,6 +60,14 @@ impl Window {
         Some(y * self.w + x)
     }
 
+    /// Whether `tap` ever meets an input pixel.
+    pub(crate) fn uses(&self, tap: usize) -> bool {
+        let along = |tap: usize, before: usize, extent: usize, out: usize| {
+            (0..out).any(|o| (o * self.stride + tap).checked_sub(before).is_some_and(|i| i < extent))
+        };
+        along(tap / self.s, self.top, self.h, self.p) && along(tap % self.s, self.left, self.w, self.q)
+    }
+
     /// The output pixel whose window has input `pixel` under `tap`, if there is one.
     pub(crate) fn output(&self, pixel: usize, tap: usize) -> Option<usize> {
         let along = |input: usize, tap: usize, before: usize, extent: usize| {
@@ -89,17 +97,6 @@ pub(crate) fn segments(rows: Range<usize>, n: usize) -> impl Iterator<Item = Seg
         let at = pixel * n + pictures.start - rows.start;
         Segment { pixel, at: at..at + pictures.len(), pictures }
     })
-}
-
-/// Rows of a tile whose inner loop is a matrix product: about 256, and whole pixels or even parts of one, so that the taps
-/// on padding are the same for all rows of a tile.
-///
-/// The packing of the weights is paid once per tile, the number of tiles bounds the threads that can help.
-/// It depends on the problem alone.
-pub(crate) fn product_tile_rows(pixels: usize, n: usize) -> usize {
-    const TARGET: usize = 256;
-    let target = TARGET.min((pixels * n).div_ceil(4)).max(16);
-    if n >= target { n.div_ceil(n.div_ceil(target)) } else { n * (target / n) }
 }
 
 /// Rows of a tile that is passed over a few times: about 64 KiB.

@@ -12,7 +12,9 @@ use resnet_core::{
 };
 
 /// Pictures, extent, channels, kernels, window, stride, padding, groups.
-const CASES: [(usize, usize, usize, usize, usize, usize, usize, usize); 9] = [
+type Case = (usize, usize, usize, usize, usize, usize, usize, usize);
+
+const CASES: [Case; 9] = [
     (300, 3, 20, 40, 3, 1, 1, 1),  // pictures cut at a multiple of nothing
     (257, 2, 7, 9, 3, 2, 1, 1),    // a prime number of pictures over two tiles
     (40, 7, 1, 16, 7, 2, 3, 1),    // the stem: taps share a panel
@@ -24,9 +26,7 @@ const CASES: [(usize, usize, usize, usize, usize, usize, usize, usize); 9] = [
     (20, 4, 70, 6, 3, 3, 2, 1),    // padding beyond the window's half: tiles without any tap
 ];
 
-fn op(
-    (n, h, c, k, r, stride, padding, groups): (usize, usize, usize, usize, usize, usize, usize, usize),
-) -> Conv2d {
+fn op((n, h, c, k, r, stride, padding, groups): Case) -> Conv2d {
     Conv2d::new((n, h, h + 1, c), k, (r, r), stride, Padding::all(padding), groups, DType::F32).unwrap()
 }
 

@@ -7,12 +7,13 @@
 use resnet_core::op::Conv2d;
 use resnet_core::{GradOut, GradSource, Result};
 
-use super::gather::{Gather, Weights};
+use super::gather::{Cut, Extents, Gather};
+use super::weights::{Direction, Weights};
 use crate::buffer::{Buffer, check};
 use crate::engine::Engine;
 use crate::epilogue::{GradTarget, partial_len};
 use crate::load::GradLoad;
-use crate::window::{Window, product_tile_rows};
+use crate::window::Window;
 
 const OP: &str = "conv2d_backward_data";
 
@@ -26,33 +27,33 @@ pub(crate) fn conv2d_backward_data(
     let (c, w_desc) = (op.c(), op.w_desc());
     let rows = GradLoad::open(OP, dy, &op.y_desc())?;
     check(OP, "w", w, &w_desc)?;
-    let target = GradTarget::open(OP, engine.isa, dx, &op.x_desc())?;
+    let GradTarget { dx, add, epilogue, sums } = GradTarget::open(OP, engine.isa, dx, &op.x_desc())?;
 
-    let window = Window::from(op);
-    let (depth, width) = (op.k() / op.groups(), c / op.groups());
-    let gather = Gather {
-        isa: engine.isa,
-        n: op.n(),
-        groups: op.groups(),
-        n_taps: window.n_taps(),
-        depth,
-        width,
-        rows,
-        locate: |pixel, tap| window.output(pixel, tap),
-        weights: Weights {
-            data: w.f32(w_desc.len()),
-            group: depth * window.n_taps() * width,
-            tap_stride: width,
-            rs: window.n_taps() * width,
-            cs: 1,
-        },
-    };
-    let tile_rows = product_tile_rows(op.h() * op.w(), op.n());
-    let GradTarget { dx, add, epilogue, sums } = target;
-    let partials = engine.for_tiles(dx, c, tile_rows, partial_len(c), |tile, scratch| {
-        gather.tile(tile.first_row, tile.out, add, &mut scratch.a);
+    let Engine { isa, threads, partials, weights, .. } = engine;
+    let (isa, window, extents) = (*isa, Window::from(op), extents(op));
+    let n_rows = extents.pixels * extents.n;
+    let weights =
+        Weights::new(threads, isa, op, Direction::BackwardData, w.f32(w_desc.len()), n_rows, weights);
+    let cut = Cut::new(&extents);
+    let locate = |pixel, tap| window.output(pixel, tap);
+    let gather = Gather { isa, extents, cut, rows, locate, weights };
+    let cut = (c, cut.tile_rows(), partial_len(c));
+    let partials = threads.for_tiles(partials, dx, cut, |tile, scratch| {
+        gather.tile(tile.first_row, tile.out, add, scratch);
         epilogue.finish(tile.out, tile.first_row, tile.partial, &mut scratch.b);
     });
     sums.merge(c, partials);
     Ok(())
+}
+
+/// The extents of the direction.
+pub(crate) fn extents(op: &Conv2d) -> Extents {
+    Extents {
+        n: op.n(),
+        pixels: op.h() * op.w(),
+        in_pixels: op.p() * op.q(),
+        groups: op.groups(),
+        window: (op.r(), op.s()),
+        depth: op.k() / op.groups(),
+    }
 }

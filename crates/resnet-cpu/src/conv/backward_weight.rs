@@ -4,18 +4,20 @@
 //! Tasks are blocks of kernels times chunks of the batch's rows, both cut by the problem.
 //! Chunks add into gradients of their own, which are then added in order.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use resnet_core::op::Conv2d;
 use resnet_core::{Accumulate, GradSource, Result, Source};
 
-use super::gather::fill_panel;
+use super::im2col;
 use crate::buffer::{Buffer, check};
-use crate::engine::{Engine, grown};
+use crate::engine::Engine;
 use crate::kernels::gemm::{Mat, gemm};
 use crate::kernels::{Isa, load, sums};
 use crate::load::{GradLoad, Load, Rows, X};
-use crate::threads::Scratch;
-use crate::window::{Window, product_tile_rows, segments};
+use crate::threads::{Panel, Scratch, ScratchLens, grown};
+use crate::window::{Window, segments};
 
 const OP: &str = "conv2d_backward_weight";
 
@@ -97,7 +99,7 @@ impl Plan {
         const BUDGET: usize = 4 << 20;
         let n_blocks = if op.groups() == 1 { op.k().div_ceil(BLOCK) } else { 1 };
         let block = op.k().div_ceil(n_blocks);
-        let tile_rows = product_tile_rows(op.p() * op.q(), op.n());
+        let tile_rows = im2col::tile_rows(op.p() * op.q(), op.n());
         let n_tiles = (op.p() * op.q() * op.n()).div_ceil(tile_rows);
         let wanted = (BUDGET / op.w_desc().len()).clamp(2, CHUNKS).min(n_tiles);
         let chunk_tiles = n_tiles.div_ceil(wanted);
@@ -144,42 +146,42 @@ impl Pass<'_> {
             if self.with_bias {
                 sums::columns(self.isa, panel, &mut dbias[..n_kernels]);
             }
-            self.tile(rows, panel, n_kernels, dw, &mut scratch.b);
+            self.tile(rows, panel, n_kernels, dw, &mut scratch.b, &mut scratch.c);
         }
     }
 
     /// Adds the products of one tile.
     fn tile(
         &self,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         dy: &[f32],
         n_kernels: usize,
         dw: &mut [f32],
-        scratch: &mut crate::threads::Panel,
+        panel: &mut Panel,
+        spare: &mut Panel,
     ) {
-        let op = self.op;
-        let (n_taps, groups) = (self.window.n_taps(), op.groups());
-        let depth = op.c() / groups;
+        let (n, n_taps, groups) = (self.op.n(), self.window.n_taps(), self.op.groups());
+        let depth = self.op.c() / groups;
         let kernels_per_group = n_kernels / groups;
         let kernel_len = n_taps * depth;
         let step = taps_per_product(n_taps, depth);
-        let cut = segments(rows.clone(), op.n());
+        let locate = |pixel, tap| self.window.input(pixel, tap);
+        let cut = segments(rows.clone(), n);
         for tap in (0..n_taps).step_by(step) {
             let taps = tap..(tap + step).min(n_taps);
-            if !cut.clone().any(|s| taps.clone().any(|tap| self.window.input(s.pixel, tap).is_some())) {
+            if !im2col::reads(cut.clone(), taps.clone(), locate) {
                 continue; // all of it is padding
             }
             let width = taps.len() * depth;
             for group in 0..groups {
-                let panel = scratch.take(rows.len() * width);
                 let channels = group * depth..(group + 1) * depth;
-                let locate = |pixel, tap| self.window.input(pixel, tap);
-                fill_panel(self.isa, &self.x, cut.clone(), taps.clone(), channels, op.n(), locate, panel);
+                let view = im2col::View { isa: self.isa, source: &self.x, n, channels, locate };
+                let panel = panel.take(rows.len() * width);
+                view.rows(cut.clone(), taps.clone(), panel, spare);
                 let first = group * kernels_per_group;
                 let a = Mat::rows(&dy[first..], n_kernels).t();
-                let b = Mat::rows(panel, width);
-                let c = &mut dw[first * kernel_len + tap * depth..];
-                gemm((kernels_per_group, rows.len(), width), a, b, 1.0, c, kernel_len);
+                let dw = &mut dw[first * kernel_len + tap * depth..];
+                gemm((kernels_per_group, rows.len(), width), a, Mat::rows(panel, width), 1.0, dw, kernel_len);
             }
         }
     }
@@ -191,10 +193,10 @@ fn taps_per_product(n_taps: usize, depth: usize) -> usize {
     WIDTH.div_ceil(depth).min(n_taps)
 }
 
-/// Floats of scratch per task: for the gradient and for the input.
-pub(crate) fn panel_lens(op: &Conv2d) -> (usize, usize) {
+/// Scratch per task: the gradient, and the input under some taps.
+pub(crate) fn scratch(op: &Conv2d) -> ScratchLens {
     let plan = Plan::new(op);
     let depth = op.c() / op.groups();
-    let n_taps = op.r() * op.s();
-    (plan.tile_rows * plan.block, plan.tile_rows * depth * taps_per_product(n_taps, depth))
+    let panel = plan.tile_rows * depth * taps_per_product(op.r() * op.s(), depth);
+    ScratchLens { a: plan.tile_rows * plan.block, b: panel, c: if depth == 1 { panel } else { 0 }, slots: 0 }
 }

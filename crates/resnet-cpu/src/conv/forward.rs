@@ -3,13 +3,14 @@
 use resnet_core::op::Conv2d;
 use resnet_core::{Result, Source, TensorDesc};
 
-use super::gather::{Gather, Weights};
+use super::gather::{Cut, Extents, Gather};
+use super::weights::{Direction, Weights};
 use crate::buffer::{Buffer, check};
 use crate::engine::Engine;
 use crate::epilogue::Forward;
 use crate::load::{Load, X};
 use crate::stats;
-use crate::window::{Window, product_tile_rows};
+use crate::window::Window;
 
 const OP: &str = "conv2d";
 
@@ -33,34 +34,33 @@ pub(crate) fn conv2d(
         check(OP, "sums", sums, &TensorDesc::sums(k))?;
     }
 
-    let window = Window::from(op);
-    let (depth, width) = (op.c() / op.groups(), k / op.groups());
-    let gather = Gather {
-        isa: engine.isa,
-        n: op.n(),
-        groups: op.groups(),
-        n_taps: window.n_taps(),
-        depth,
-        width,
-        rows,
-        locate: |pixel, tap| window.input(pixel, tap),
-        weights: Weights {
-            data: w.f32(w_desc.len()),
-            group: width * window.n_taps() * depth,
-            tap_stride: depth,
-            rs: 1,
-            cs: window.n_taps() * depth,
-        },
-    };
-    let epilogue = Forward { isa: engine.isa, bias: bias.map(|b| b.f32(k)), sums: sums.is_some() };
-    let tile_rows = product_tile_rows(op.p() * op.q(), op.n());
-    let out = y.f32_mut(y_desc.len());
-    let partials = engine.for_tiles(out, k, tile_rows, 2 * k, |tile, scratch| {
-        gather.tile(tile.first_row, tile.out, false, &mut scratch.a);
+    let Engine { isa, threads, partials, weights, .. } = engine;
+    let (isa, window, extents) = (*isa, Window::from(op), extents(op));
+    let n_rows = extents.pixels * extents.n;
+    let weights = Weights::new(threads, isa, op, Direction::Forward, w.f32(w_desc.len()), n_rows, weights);
+    let cut = Cut::new(&extents);
+    let locate = |pixel, tap| window.input(pixel, tap);
+    let gather = Gather { isa, extents, cut, rows, locate, weights };
+    let epilogue = Forward { isa, bias: bias.map(|b| b.f32(k)), sums: sums.is_some() };
+    let cut = (k, cut.tile_rows(), 2 * k);
+    let partials = threads.for_tiles(partials, y.f32_mut(y_desc.len()), cut, |tile, scratch| {
+        gather.tile(tile.first_row, tile.out, false, scratch);
         epilogue.finish(tile.out, k, tile.partial);
     });
     if let Some(sums) = sums {
-        stats::merge_moments(partials, 2 * k, y_desc.len() / k, tile_rows, sums.f64_mut(2 * k));
+        stats::merge_moments(partials, 2 * k, n_rows, cut.1, sums.f64_mut(2 * k));
     }
     Ok(())
+}
+
+/// The extents of the direction.
+pub(crate) fn extents(op: &Conv2d) -> Extents {
+    Extents {
+        n: op.n(),
+        pixels: op.p() * op.q(),
+        in_pixels: op.h() * op.w(),
+        groups: op.groups(),
+        window: (op.r(), op.s()),
+        depth: op.c() / op.groups(),
+    }
 }

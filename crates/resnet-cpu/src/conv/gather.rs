@@ -1,39 +1,124 @@
 //! The driver of forward and backward-data: `out[rows] = Σ_taps in[rows under the tap] · W[tap]`.
 //!
-//! The input rows of a tap are evaluated (normalisation, residual, ReLU) into a panel in cache, then multiplied.
-//! Where they are plain numbers in memory they are multiplied where they lie.
-//! Taps with few channels share a panel, so that the product has some depth: that is im2col for the stem and for groups.
+//! Input rows are evaluated (normalisation, residual, ReLU) into panels in cache, which are multiplied tap by tap.
+//! There are two ways to cut the work:
+//! - **by pixel**, where a pixel has many pictures and many channels. Each input pixel that a tile reads is evaluated once,
+//!   and serves every window that it is in. Taps on padding cost nothing.
+//! - **im2col**, where there are few of either. A panel holds the rows of a tile under several taps, side by side.
+//!
+//! Panels are transposed: the product packs its left operand fast where rows are contiguous.
 
-use std::ops::Range;
-
+use super::im2col;
+use super::weights::Weights;
 use crate::kernels::Isa;
 use crate::kernels::gemm::{Mat, gemm};
+use crate::kernels::transpose::transpose;
 use crate::load::Rows;
-use crate::threads::Panel;
-use crate::window::{Segment, segments};
+use crate::threads::{Scratch, ScratchLens};
+use crate::window::segments;
 
-/// Weights as the driver multiplies them: element `(tap, i, j)` of group `g` is at `g·group + tap·tap_stride + i·rs + j·cs`,
-/// with `i` along the sum and `j` along the output.
-#[derive(Clone, Copy)]
-pub(crate) struct Weights<'a> {
-    pub(crate) data: &'a [f32],
-    pub(crate) group: usize,
-    pub(crate) tap_stride: usize,
-    pub(crate) rs: usize,
-    pub(crate) cs: usize,
+/// How a direction of a convolution is cut. Depends on the problem alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Tiles of whole pixels or parts of one, evaluated in blocks of pictures.
+    ByPixel {
+        /// Rows per tile.
+        tile_rows: usize,
+        /// Pictures per block.
+        block: usize,
+        /// Most input pixels that a tile reads.
+        n_slots: usize,
+    },
+    /// Tiles of rows, evaluated per tap or group of taps.
+    Im2col {
+        /// Rows per tile.
+        tile_rows: usize,
+    },
+}
+
+/// What a cut is made of: extents of one direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extents {
+    /// Pictures.
+    pub(crate) n: usize,
+    /// Output pixels.
+    pub(crate) pixels: usize,
+    /// Input pixels.
+    pub(crate) in_pixels: usize,
+    pub(crate) groups: usize,
+    /// Rows and columns of the window.
+    pub(crate) window: (usize, usize),
+    /// Channels to sum over, per group.
+    pub(crate) depth: usize,
+}
+
+impl Cut {
+    /// Chooses a cut.
+    pub(crate) fn new(e: &Extents) -> Self {
+        /// Pictures and channels from which on a product per pixel is worth its overhead.
+        const MIN_PICTURES: usize = 48;
+        const MIN_DEPTH: usize = 16;
+        /// Pictures per block: enough rows for a product, few enough for the pixels of a tile to stay in cache.
+        const BLOCK: usize = 128;
+        /// Most output pixels per tile, fewest tiles, and most floats in the input pixels of a tile.
+        const PIXELS: usize = 8;
+        const TILES: usize = 16;
+        const BUDGET: usize = 640 << 10;
+
+        let (r, s) = e.window;
+        if e.n < MIN_PICTURES || e.depth < MIN_DEPTH || e.groups > 1 || r * s == 1 {
+            return Cut::Im2col { tile_rows: im2col::tile_rows(e.pixels, e.n) };
+        }
+        let target = BLOCK.min((e.pixels * e.n).div_ceil(4)).max(16);
+        let block = e.n.div_ceil(e.n.div_ceil(target));
+        let most = |pixels: usize| (pixels * r * s).min(e.in_pixels);
+        if e.pixels < TILES {
+            return Cut::ByPixel { tile_rows: block, block, n_slots: most(2) };
+        }
+        let fits = |pixels: usize| {
+            // Pixels of one row share most of what they read.
+            let reads = (r * (pixels + s - 1)).min(e.in_pixels);
+            pixels * TILES <= e.pixels && reads * e.depth * leading(block) <= BUDGET
+        };
+        let pixels = (2..=PIXELS).rev().find(|&pixels| fits(pixels)).unwrap_or(1);
+        Cut::ByPixel { tile_rows: pixels * e.n, block, n_slots: most(pixels) }
+    }
+
+    /// Rows per tile.
+    pub(crate) fn tile_rows(&self) -> usize {
+        match *self {
+            Cut::ByPixel { tile_rows, .. } | Cut::Im2col { tile_rows } => tile_rows,
+        }
+    }
+
+    /// Scratch per task.
+    pub(crate) fn scratch(&self, e: &Extents) -> ScratchLens {
+        match *self {
+            Cut::ByPixel { block, n_slots, .. } => {
+                let a = n_slots * e.depth * leading(block);
+                ScratchLens { a, b: STRIP * e.depth, slots: e.in_pixels, ..Default::default() }
+            }
+            Cut::Im2col { tile_rows } => {
+                let len = im2col::panel_len(tile_rows, e.window.0 * e.window.1, e.depth);
+                ScratchLens { a: len, b: len, ..Default::default() }
+            }
+        }
+    }
+}
+
+/// Rows that are evaluated before they are transposed.
+const STRIP: usize = 16;
+
+/// Distance of columns in a panel of `rows` rows: an odd number of cache lines, so that columns spread over all sets.
+fn leading(rows: usize) -> usize {
+    (rows.div_ceil(16) | 1) * 16
 }
 
 /// One direction of a convolution.
 pub(crate) struct Gather<'a, R, L> {
     pub(crate) isa: Isa,
-    /// Pictures.
-    pub(crate) n: usize,
-    pub(crate) groups: usize,
-    pub(crate) n_taps: usize,
-    /// Channels to sum over, per group.
-    pub(crate) depth: usize,
-    /// Channels of the output, per group.
-    pub(crate) width: usize,
+    pub(crate) extents: Extents,
+    pub(crate) cut: Cut,
     /// What is read.
     pub(crate) rows: R,
     /// The pixel to read for an output pixel and a tap.
@@ -41,108 +126,102 @@ pub(crate) struct Gather<'a, R, L> {
     pub(crate) weights: Weights<'a>,
 }
 
-/// Taps that share a panel: enough for a sum over 64 numbers, if the weights of consecutive taps follow each other.
-pub(crate) fn taps_per_panel(n_taps: usize, depth: usize, weights: &Weights<'_>) -> usize {
-    const DEPTH: usize = 64;
-    if weights.tap_stride == depth * weights.rs { DEPTH.div_ceil(depth).min(n_taps) } else { 1 }
-}
-
-/// Floats that [`Gather::tile`] needs for tiles of `rows` rows.
-pub(crate) fn panel_len(rows: usize, n_taps: usize, depth: usize) -> usize {
-    rows * depth * 64usize.div_ceil(depth).min(n_taps)
-}
-
 impl<R: Rows, L: Fn(usize, usize) -> Option<usize>> Gather<'_, R, L> {
     /// Computes whole output rows from `first_row` on, or adds to them.
-    pub(crate) fn tile(&self, first_row: usize, out: &mut [f32], add: bool, panel: &mut Panel) {
-        let c_out = self.groups * self.width;
-        let n_rows = out.len() / c_out;
-        let cut = segments(first_row..first_row + n_rows, self.n);
-        let step = taps_per_panel(self.n_taps, self.depth, &self.weights);
+    pub(crate) fn tile(&self, first_row: usize, out: &mut [f32], add: bool, scratch: &mut Scratch) {
+        match self.cut {
+            Cut::ByPixel { block, .. } => self.by_pixel(first_row, out, add, block, scratch),
+            Cut::Im2col { .. } => self.im2col(first_row, out, add, scratch),
+        }
+    }
+
+    fn by_pixel(&self, first_row: usize, out: &mut [f32], add: bool, block: usize, scratch: &mut Scratch) {
+        let (n, depth, width) = (self.extents.n, self.weights.depth, self.weights.width);
+        let ld = leading(block);
+        let slot_len = depth * ld;
+        let cut = segments(first_row..first_row + out.len() / width, n);
+        for start in (0..n).step_by(block) {
+            let end = (start + block).min(n);
+            scratch.slots.clear();
+            scratch.slots.resize(self.extents.in_pixels, None);
+            let mut n_slots = 0;
+            for s in cut.clone() {
+                let (from, to) = (s.pictures.start.max(start), s.pictures.end.min(end));
+                if from >= to {
+                    continue;
+                }
+                let at = s.at.start + from - s.pictures.start;
+                let out = &mut out[at * width..(at + to - from) * width];
+                let mut written = add;
+                for tap in 0..self.weights.n_taps {
+                    let Some(pixel) = (self.locate)(s.pixel, tap) else { continue };
+                    let slot = *scratch.slots[pixel].get_or_insert_with(|| {
+                        let panel = &mut scratch.a.take((n_slots + 1) * slot_len)[n_slots * slot_len..];
+                        self.evaluate(
+                            pixel * n + start..pixel * n + end,
+                            panel,
+                            ld,
+                            scratch.b.take(STRIP * depth),
+                        );
+                        n_slots += 1;
+                        n_slots - 1
+                    });
+                    let panel = &scratch.a.get()[slot * slot_len + from - start..(slot + 1) * slot_len];
+                    let a = Mat { data: panel, rs: 1, cs: ld };
+                    let beta = if written { 1.0 } else { 0.0 };
+                    gemm((to - from, depth, width), a, self.weights.matrix(0, tap), beta, out, width);
+                    written = true;
+                }
+                if !written {
+                    out.fill(0.0);
+                }
+            }
+        }
+    }
+
+    /// Evaluates rows into a transposed panel.
+    fn evaluate(&self, rows: std::ops::Range<usize>, panel: &mut [f32], ld: usize, strip: &mut [f32]) {
+        let depth = self.weights.depth;
+        for (i, start) in rows.clone().step_by(STRIP).enumerate() {
+            let end = (start + STRIP).min(rows.end);
+            let strip = &mut strip[..(end - start) * depth];
+            self.rows.eval(self.isa, start..end, 0..depth, strip, depth);
+            transpose(self.isa, strip, depth, (end - start, depth), &mut panel[i * STRIP..], ld);
+        }
+    }
+
+    fn im2col(&self, first_row: usize, out: &mut [f32], add: bool, scratch: &mut Scratch) {
+        let (groups, depth, width) = (self.extents.groups, self.weights.depth, self.weights.width);
+        let n_rows = out.len() / (groups * width);
+        let n_taps = self.weights.n_taps;
+        let cut = segments(first_row..first_row + n_rows, self.extents.n);
+        let step = self.weights.taps_for(im2col::DEPTH);
         let mut written = add;
-        for tap in (0..self.n_taps).step_by(step) {
-            let taps = tap..(tap + step).min(self.n_taps);
-            let reads = |s: &Segment, tap: usize| (self.locate)(s.pixel, tap).is_some();
-            if !cut.clone().any(|s| taps.clone().any(|tap| reads(&s, tap))) {
+        for tap in (0..n_taps).step_by(step) {
+            let taps = tap..(tap + step).min(n_taps);
+            if !im2col::reads(cut.clone(), taps.clone(), &self.locate) {
                 continue; // all of it is padding
             }
-            for group in 0..self.groups {
-                let k = taps.len() * self.depth;
-                let w = &self.weights;
-                let b = Mat { data: &w.data[group * w.group + tap * w.tap_stride..], rs: w.rs, cs: w.cs };
-                let a = match self.in_place(cut.clone(), &taps) {
-                    Some(stored) => Mat::rows(stored, self.depth),
-                    None => {
-                        let panel = panel.take(n_rows * k);
-                        let channels = group * self.depth..(group + 1) * self.depth;
-                        fill_panel(
-                            self.isa,
-                            &self.rows,
-                            cut.clone(),
-                            taps.clone(),
-                            channels,
-                            self.n,
-                            &self.locate,
-                            panel,
-                        );
-                        Mat::rows(panel, k)
-                    }
+            let k = taps.len() * depth;
+            for group in 0..groups {
+                let view = im2col::View {
+                    isa: self.isa,
+                    source: &self.rows,
+                    n: self.extents.n,
+                    channels: group * depth..(group + 1) * depth,
+                    locate: &self.locate,
                 };
+                let panel = scratch.a.take(n_rows * k);
+                view.columns(cut.clone(), taps.clone(), panel, &mut scratch.b);
+                let a = Mat { data: panel, rs: 1, cs: n_rows };
                 let beta = if written { 1.0 } else { 0.0 };
-                gemm((n_rows, k, self.width), a, b, beta, &mut out[group * self.width..], c_out);
+                let out = &mut out[group * width..];
+                gemm((n_rows, k, width), a, self.weights.matrix(group, tap), beta, out, groups * width);
             }
             written = true;
         }
         if !written {
             out.fill(0.0);
-        }
-    }
-
-    /// The input rows in memory, if a single tap reads consecutive ones as they are.
-    fn in_place(&self, mut cut: impl Iterator<Item = Segment>, taps: &Range<usize>) -> Option<&[f32]> {
-        if self.groups > 1 || taps.len() > 1 {
-            return None;
-        }
-        let (first, rest) = (cut.next()?, cut.next());
-        if rest.is_some() && self.n_taps > 1 {
-            return None;
-        }
-        let start = (self.locate)(first.pixel, taps.start)? * self.n + first.pictures.start;
-        let mut end = start + first.pictures.len();
-        for s in rest.into_iter().chain(cut) {
-            let row = (self.locate)(s.pixel, taps.start)? * self.n + s.pictures.start;
-            if row != end {
-                return None;
-            }
-            end += s.pictures.len();
-        }
-        self.rows.stored(start..end)
-    }
-}
-
-/// Evaluates the input rows of some taps into a panel, taps side by side; padding is zero.
-pub(super) fn fill_panel<R: Rows>(
-    isa: Isa,
-    rows: &R,
-    cut: impl Iterator<Item = Segment>,
-    taps: Range<usize>,
-    channels: Range<usize>,
-    n: usize,
-    locate: impl Fn(usize, usize) -> Option<usize>,
-    panel: &mut [f32],
-) {
-    let depth = channels.len();
-    let stride = taps.len() * depth;
-    for s in cut {
-        for (i, tap) in taps.clone().enumerate() {
-            let out = &mut panel[s.at.start * stride + i * depth..s.at.end * stride];
-            match locate(s.pixel, tap) {
-                Some(pixel) => {
-                    let from = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
-                    rows.eval(isa, from, channels.clone(), out, stride);
-                }
-                None => out.chunks_mut(stride).for_each(|row| row[..depth].fill(0.0)),
-            }
         }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod gemm;
 pub(crate) mod load;
 pub(crate) mod pool;
 pub(crate) mod sums;
+pub(crate) mod transpose;
 pub(crate) mod update;
 
 /// Vector instructions that the machine running the program has.

@@ -1,0 +1,121 @@
+//! Times the convolutions of ResNet-18 one by one: three directions, as a training step runs them.
+//!
+//! ```text
+//! cargo run --release -p resnet-cpu --example layers -- [pixels,…] [batch] [threads]
+//! ```
+//!
+//! Inputs are read as sources (normalisation and ReLU on load), gradients through the normalisation's backward pass, and
+//! outputs end in their epilogues (batch sums; mask and gradient sums), so the times include what other frameworks do in
+//! passes of their own. GF/s count every tap, also those on padding.
+
+use std::time::Instant;
+
+use resnet_core::op::{Conv2d, Op, Padding};
+use resnet_core::{
+    Accumulate, Backend, DType, GradNorm, GradOut, GradSource, GradSums, HostData, Result, Source, TensorDesc,
+};
+use resnet_cpu::{Buffer, CpuBackend};
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let pixels: Vec<usize> =
+        args.first().map_or("28,96", String::as_str).split(',').filter_map(|v| v.parse().ok()).collect();
+    let number = |i: usize| args.get(i).and_then(|v| v.parse().ok());
+    let batch = number(1).unwrap_or(256);
+    let mut backend = CpuBackend::new(number(2))?;
+    println!("{}, batch {batch}", backend.describe());
+    for px in pixels {
+        println!(
+            "\n{px:>3} px  {:<24} {:>6}   {:>16} {:>16} {:>16}",
+            "layer", "GF", "forward", "data", "weight"
+        );
+        let mut total = [0.0; 3];
+        for (name, count, op) in resnet18(batch, px)? {
+            let times = time_layer(&mut backend, &op)?;
+            let gf = 2e-9 * op.macs() as f64;
+            let cell = |t: f64| format!("{:>7.2} ms {:>4.0}/s", 1e3 * t, gf / t);
+            let [f, d, w] = times.map(cell);
+            println!("    {count} × {name:<24} {gf:>6.2}   {f:>16} {d:>16} {w:>16}");
+            for (sum, t) in total.iter_mut().zip(times) {
+                *sum += count as f64 * t;
+            }
+        }
+        let [f, d, w] = total.map(|t| 1e3 * t);
+        println!("    sum of the network {:>17}   {f:>13.1} ms {d:>13.1} ms {w:>13.1} ms", "");
+    }
+    Ok(())
+}
+
+/// The distinct convolutions of ResNet-18 on one channel, and how often each occurs.
+fn resnet18(n: usize, px: usize) -> Result<Vec<(String, usize, Conv2d)>> {
+    let mut layers = Vec::new();
+    let mut push =
+        |name: &str, count: usize, h: usize, c: usize, k: usize, r: usize, stride: usize| -> Result<usize> {
+            let op = Conv2d::new((n, h, h, c), k, (r, r), stride, Padding::all(r / 2), 1, DType::F32)?;
+            layers.push((format!("{name} {c}→{k} {r}×{r}/{stride} @{h}"), count, op));
+            Ok(op.p())
+        };
+    let stem = push("stem", 1, px, 1, 64, 7, 2)?;
+    let mut h = stem.div_ceil(2);
+    push("1", 4, h, 64, 64, 3, 1)?;
+    for (stage, c) in [(2, 64), (3, 128), (4, 256)] {
+        push(&format!("{stage} proj"), 1, h, c, 2 * c, 1, 2)?;
+        let out = push(&format!("{stage} down"), 1, h, c, 2 * c, 3, 2)?;
+        h = out;
+        push(&format!("{stage}"), 3, h, 2 * c, 2 * c, 3, 1)?;
+    }
+    Ok(layers)
+}
+
+/// Median seconds of forward, backward-data and backward-weight.
+fn time_layer(b: &mut CpuBackend, op: &Conv2d) -> Result<[f64; 3]> {
+    b.prepare(&[Op::Conv2d(*op), Op::Conv2dBackwardData(*op), Op::Conv2dBackwardWeight(*op)])?;
+    let (c, k) = (op.c(), op.k());
+    let x = filled(b, op.x_desc())?;
+    let x_affine = filled(b, TensorDesc::affine(c))?;
+    let x_moments = filled(b, TensorDesc::moments(c))?;
+    let w = filled(b, op.w_desc())?;
+    let mut y = filled(b, op.y_desc())?;
+    let dz = filled(b, op.y_desc())?;
+    let coeffs = filled(b, TensorDesc::coeffs(k))?;
+    let mut dx = filled(b, op.x_desc())?;
+    let mut dw = filled(b, op.w_desc())?;
+    let mut y_sums = filled(b, TensorDesc::sums(k))?;
+    let mut x_sums = filled(b, TensorDesc::sums(c))?;
+    // The stem reads pictures as they are.
+    let normalised = c > 3;
+    let source =
+        Source { raw: &x, affine: normalised.then_some(&x_affine), residual: None, relu: normalised };
+
+    let forward = median(|| b.conv2d(op, source, &w, None, &mut y, Some(&mut y_sums)))?;
+    let dy = GradSource { dz: &dz, norm: Some(GradNorm { coeffs: &coeffs, y: &y }) };
+    let data = median(|| {
+        let sums = GradSums { y: &x, moments: &x_moments, sums: &mut x_sums };
+        let out = GradOut { mask: Some(source), sums: [Some(sums), None], ..GradOut::set(&mut dx) };
+        b.conv2d_backward_data(op, dy, &w, out)
+    })?;
+    let weight = median(|| b.conv2d_backward_weight(op, source, dy, &mut dw, None, Accumulate::Set))?;
+    Ok([forward, data, weight])
+}
+
+fn filled(b: &mut CpuBackend, desc: TensorDesc) -> Result<Buffer> {
+    let mut buffer = b.alloc(b.buffer_bytes(&desc))?;
+    if desc.role != resnet_core::Role::Sums {
+        let data: Vec<f32> =
+            (0..desc.len()).map(|i| ((i * 2_654_435_761) % 1009) as f32 / 504.5 - 1.0).collect();
+        b.upload(&desc, HostData::F32(&data), &mut buffer)?;
+    }
+    Ok(buffer)
+}
+
+fn median(mut run: impl FnMut() -> Result<()>) -> Result<f64> {
+    run()?;
+    let mut times = Vec::new();
+    for _ in 0..7 {
+        let start = Instant::now();
+        run()?;
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}

@@ -1,0 +1,110 @@
+//! Weights arranged for the driver: per group and tap one matrix whose output direction is contiguous.
+//!
+//! In memory kernels are `k × r × s × c`, which suits neither the packing of the forward product (its output direction, `k`,
+//! has the largest stride) nor that of backward-data (rows as far apart as whole kernels). One pass over the weights per op
+//! pays for itself as soon as a few tiles read them; with fewer rows than that they are read where they lie.
+
+use rayon::prelude::*;
+use resnet_core::op::Conv2d;
+
+use crate::kernels::Isa;
+use crate::kernels::gemm::Mat;
+use crate::kernels::transpose::transpose;
+use crate::threads::Threads;
+use crate::threads::grown;
+use crate::window::Window;
+
+/// Rows of output from which on it pays to arrange the weights.
+const MIN_ROWS: usize = 128;
+
+/// Which way the product goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Sums over `c` and makes `k`.
+    Forward,
+    /// Sums over `k` and makes `c`.
+    BackwardData,
+}
+
+/// The weights of one direction: element `(tap, i, j)` of a group is at `group·group_stride + tap·tap_stride + i·rs + j·cs`, with
+/// `i` below `depth`, along the sum, and `j` below `width`, along the output.
+#[derive(Clone, Copy)]
+pub(crate) struct Weights<'a> {
+    data: &'a [f32],
+    pub(crate) n_taps: usize,
+    pub(crate) depth: usize,
+    pub(crate) width: usize,
+    group_stride: usize,
+    tap_stride: usize,
+    rs: usize,
+    cs: usize,
+}
+
+/// Floats of memory for arranged weights that an op needs.
+pub(crate) fn arranged_len(op: &Conv2d, rows: usize) -> usize {
+    if rows < MIN_ROWS { 0 } else { op.w_desc().len() }
+}
+
+impl<'a> Weights<'a> {
+    /// The weights for `rows` rows of output, arranged in `memory` if that pays.
+    pub(crate) fn new(
+        threads: &Threads,
+        isa: Isa,
+        op: &Conv2d,
+        direction: Direction,
+        w: &'a [f32],
+        rows: usize,
+        memory: &'a mut Vec<f32>,
+    ) -> Self {
+        let n_taps = op.r() * op.s();
+        let (c, k) = (op.c() / op.groups(), op.k() / op.groups());
+        let (depth, width, rs, cs) = match direction {
+            Direction::Forward => (c, k, 1, n_taps * c),
+            Direction::BackwardData => (k, c, n_taps * c, 1),
+        };
+        let group_stride = n_taps * depth * width;
+        let len = arranged_len(op, rows);
+        if len == 0 {
+            return Self { data: w, n_taps, depth, width, group_stride, tap_stride: c, rs, cs };
+        }
+        let window = Window::from(op);
+        let arranged = grown(memory, len);
+        threads.run(arranged.par_chunks_mut(c * k).enumerate(), |(i, matrix), _| {
+            let (group, tap) = (i / n_taps, i % n_taps);
+            if !window.uses(tap) {
+                return;
+            }
+            let kernels = &w[(group * k * n_taps + tap) * c..];
+            match direction {
+                Direction::Forward => transpose(isa, kernels, n_taps * c, (k, c), matrix, k),
+                Direction::BackwardData => {
+                    for (row, kernel) in matrix.chunks_exact_mut(c).zip(kernels.chunks(n_taps * c)) {
+                        row.copy_from_slice(&kernel[..c]);
+                    }
+                }
+            }
+        });
+        Self {
+            data: arranged,
+            n_taps,
+            depth,
+            width,
+            group_stride,
+            tap_stride: depth * width,
+            rs: width,
+            cs: 1,
+        }
+    }
+
+    /// How many consecutive taps [`Weights::matrix`] can put below each other, to a depth of `wanted` or little more.
+    pub(crate) fn taps_for(&self, wanted: usize) -> usize {
+        let stackable = self.tap_stride == self.depth * self.rs;
+        if stackable { wanted.div_ceil(self.depth).min(self.n_taps) } else { 1 }
+    }
+
+    /// The weights from a tap of a group on, as many taps below each other as [`Weights::taps_for`] allows.
+    pub(crate) fn matrix(&self, group: usize, tap: usize) -> Mat<'a> {
+        let data = &self.data[group * self.group_stride + tap * self.tap_stride..];
+        Mat { data, rs: self.rs, cs: self.cs }
+    }
+}

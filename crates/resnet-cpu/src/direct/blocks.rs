@@ -1,0 +1,120 @@
+//! A pixel-major tensor cut into blocks of pictures times bands of pixels, each of which one task writes.
+//!
+//! A block's rows are not one slice: it has some pictures at every pixel. Rust's slices cannot be split that way, so this
+//! file does it, once, behind an interface that cannot hand out the same number twice.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::threads::{Scratch, Threads};
+
+/// How a tensor of `pixels × n` rows is cut. Depends on the problem alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub(crate) pixels: usize,
+    pub(crate) n: usize,
+    /// Pixels per band.
+    pub(crate) band: usize,
+    /// Pictures per block.
+    pub(crate) block: usize,
+}
+
+impl Grid {
+    pub(crate) fn bands(&self) -> usize {
+        self.pixels.div_ceil(self.band)
+    }
+
+    pub(crate) fn blocks(&self) -> usize {
+        self.n.div_ceil(self.block)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bands() * self.blocks()
+    }
+
+    /// Pixels and pictures of one cell. Cells of one block follow each other.
+    pub(crate) fn cell(&self, i: usize) -> (Range<usize>, Range<usize>) {
+        let (block, band) = (i / self.bands(), i % self.bands());
+        let end = |i: usize, size: usize, all: usize| ((i + 1) * size).min(all);
+        (
+            band * self.band..end(band, self.band, self.pixels),
+            block * self.block..end(block, self.block, self.n),
+        )
+    }
+
+    /// Rows of one cell.
+    pub(crate) fn rows(&self, i: usize) -> usize {
+        let (pixels, pictures) = self.cell(i);
+        pixels.len() * pictures.len()
+    }
+}
+
+/// The part of a tensor that one task writes: some pictures at some pixels.
+pub(crate) struct Cell<'a> {
+    start: *mut f32,
+    n: usize,
+    c: usize,
+    pub(crate) pixels: Range<usize>,
+    pub(crate) pictures: Range<usize>,
+    tensor: PhantomData<&'a mut [f32]>,
+}
+
+impl Cell<'_> {
+    /// The cell's rows at one pixel: `pictures × c` numbers.
+    ///
+    /// # Panics
+    /// If the pixel is not the cell's.
+    pub(crate) fn at(&mut self, pixel: usize) -> &mut [f32] {
+        self.run(pixel..pixel + 1)
+    }
+
+    /// The cell's rows at consecutive pixels: `pixels × pictures × c` numbers. More than one pixel only if the cell has all
+    /// pictures, since only then do its rows follow each other.
+    ///
+    /// # Panics
+    /// If a pixel is not the cell's, or there are several and not all pictures.
+    pub(crate) fn run(&mut self, pixels: Range<usize>) -> &mut [f32] {
+        let inside = self.pixels.start <= pixels.start && pixels.start < pixels.end && pixels.end <= self.pixels.end;
+        assert!(inside, "pixels {pixels:?} of a cell with {:?}", self.pixels);
+        assert!(pixels.len() == 1 || self.pictures.len() == self.n, "the rows of several pixels do not follow each other");
+        let first = (pixels.start * self.n + self.pictures.start) * self.c;
+        let len = pixels.len() * self.pictures.len() * self.c;
+        // SAFETY: `start` is a tensor of `Grid::pixels · n · c` numbers (asserted in `for_cells`), borrowed exclusively for 'a.
+        // Pixels are the cell's, and the cell's are below `Grid::pixels`; pictures are below n. So first..first + len is
+        // inside. Cells of a grid share no (pixel, picture), each is made once, and `&mut self` allows one view at a time.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), len) }
+    }
+}
+
+/// Gives every cell of a grid, with `partial_len` numbers of its own set to zero, to a task.
+pub(crate) fn for_cells(
+    threads: &Threads,
+    grid: Grid,
+    c: usize,
+    out: &mut [f32],
+    partials: &mut [f64],
+    partial_len: usize,
+    task: impl Fn(&mut Cell<'_>, &mut [f64], &mut Scratch) + Sync + Send,
+) {
+    /// A pointer that threads may share: each makes slices of its own cells only.
+    struct Shared(*mut f32);
+    // SAFETY: the pointer is only used through `Cell`, whose views are disjoint between tasks.
+    unsafe impl Sync for Shared {}
+    impl Shared {
+        fn get(&self) -> *mut f32 {
+            self.0
+        }
+    }
+
+    assert_eq!(out.len(), grid.pixels * grid.n * c, "a grid of another tensor");
+    let start = Shared(out.as_mut_ptr());
+    let cells = partials.par_chunks_exact_mut(partial_len).take(grid.len()).enumerate();
+    threads.run(cells, |(i, partial), scratch| {
+        partial.fill(0.0);
+        let (pixels, pictures) = grid.cell(i);
+        let mut cell = Cell { start: start.get(), n: grid.n, c, pixels, pictures, tensor: PhantomData };
+        task(&mut cell, partial, scratch);
+    });
+}

@@ -1,0 +1,195 @@
+//! The driver of forward and backward-data: every output pixel is a sum over the input pixels of its window.
+//!
+//! A task writes some pictures at a band of rows. It evaluates the input rows it needs (normalisation, residual, ReLU) into
+//! scratch that stays in its cache, `rows × columns × pictures × channels`, and then sums tile by tile in registers, over
+//! all taps and channels at once. Taps on padding are left out. What is written is finished while it is near.
+
+use std::ops::Range;
+
+use crate::direct::blocks::{Cell, Grid};
+use crate::direct::geometry::Geometry;
+use crate::kernels::Isa;
+use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
+use crate::load::Rows;
+use crate::threads::Panel;
+
+/// Most positions of a window.
+pub(crate) const MAX_TAPS: usize = 64;
+
+/// Floats of evaluated input that a task keeps in its cache.
+const INPUT_BUDGET: usize = 96 * 1024;
+
+/// Floats of weights that are read again and again before the next ones are.
+const WEIGHT_BUDGET: usize = 96 * 1024;
+
+/// One direction of a convolution.
+pub(crate) struct Gather<'a, R> {
+    pub(crate) isa: Isa,
+    pub(crate) n: usize,
+    /// Channels to sum over.
+    pub(crate) depth: usize,
+    /// Channels of the output.
+    pub(crate) width: usize,
+    pub(crate) geometry: &'a Geometry,
+    pub(crate) rows: R,
+    /// Weights in panels.
+    pub(crate) panels: &'a [f32],
+    /// Whether what is there is added to.
+    pub(crate) add: bool,
+}
+
+/// How the output is cut, and what a task needs. Depends on the problem alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    pub(crate) grid: Grid,
+    /// Floats of scratch for evaluated input, and for windows laid out flat.
+    pub(crate) scratch: usize,
+}
+
+/// Whether a window's channels are so few that its taps are laid side by side first: im2col, in cache.
+pub(crate) fn is_flat(depth: usize, window: (usize, usize)) -> bool {
+    depth < 8 && window != (1, 1)
+}
+
+impl Cut {
+    pub(crate) fn new(geometry: &Geometry, n: usize, depth: usize) -> Self {
+        let (height, columns) = geometry.out;
+        let flat = if is_flat(depth, geometry.window) { geometry.window.0 * geometry.window.1 * depth } else { 0 };
+        // Pictures: enough for a tile, more where pictures are small.
+        let picture = geometry.rows.reach(0..height).len() * geometry.in_columns * depth;
+        let wanted = (INPUT_BUDGET / picture.max(1)).min(n.div_ceil(16)) / ROWS * ROWS;
+        let block = wanted.max(ROWS).min(n);
+        let row = |rows: Range<usize>| geometry.rows.reach(rows).len() * geometry.in_columns * depth * block;
+        // Rows: as many as fit, but bands enough for several threads where there are few pictures.
+        let mut band = height;
+        let most = |band: usize| {
+            (0..height).step_by(band).map(|o| row(o..(o + band).min(height))).max().unwrap_or(0)
+        };
+        while band > 1 && (most(band) > INPUT_BUDGET || n.div_ceil(block) * height.div_ceil(band) < 8) {
+            band = band.div_ceil(2);
+        }
+        let grid = Grid { pixels: height * columns, n, band: band * columns, block };
+        Self { grid, scratch: most(band) + flat * block * columns }
+    }
+}
+
+impl<R: Rows> Gather<'_, R> {
+    /// Computes the rows of a cell.
+    pub(crate) fn cell(&self, cell: &mut Cell<'_>, scratch: &mut Panel) {
+        let (columns, v) = (self.geometry.out.1, cell.pictures.len());
+        let rows = cell.pixels.start / columns..cell.pixels.end / columns;
+        let reach = self.geometry.rows.reach(rows.clone());
+        let input_len = reach.len() * self.geometry.in_columns * v * self.depth;
+        let flat = is_flat(self.depth, self.geometry.window);
+        let flat_depth = self.geometry.window.0 * self.geometry.window.1 * self.depth;
+        let flat_len = if flat { columns * v * flat_depth } else { 0 };
+        let (input, flat_rows) = scratch.take(input_len + flat_len).split_at_mut(input_len);
+        self.evaluate(reach.clone(), cell.pictures.clone(), input);
+        if flat {
+            for row in rows {
+                self.geometry.flatten(row, reach.start, v, self.depth, input, flat_rows);
+                let a = Left { data: flat_rows, row: flat_depth, step: 1 };
+                self.flat_row(row, cell, a, flat_depth);
+            }
+            return;
+        }
+        // All panels that fit the budget are used for one tile after the other, then the next ones for the whole cell.
+        let panel = self.geometry.window.0 * self.geometry.window.1 * self.depth * WIDTH;
+        let group = (WEIGHT_BUDGET / panel).max(1);
+        let n_panels = self.width.div_ceil(WIDTH);
+        for first in (0..n_panels).step_by(group) {
+            for row in rows.clone() {
+                self.row(row, reach.start, first..(first + group).min(n_panels), panel, cell, input);
+            }
+        }
+    }
+
+    /// Evaluates input rows of some pictures: `rows × columns × pictures × depth`.
+    fn evaluate(&self, rows: Range<usize>, pictures: Range<usize>, out: &mut [f32]) {
+        let len = pictures.len() * self.depth;
+        let pixels = rows.start * self.geometry.in_columns..rows.end * self.geometry.in_columns;
+        if pictures.len() == self.n {
+            if !pixels.is_empty() {
+                let all = pixels.start * self.n..pixels.end * self.n;
+                self.rows.eval(self.isa, all, 0..self.depth, out, self.depth);
+            }
+            return;
+        }
+        for (pixel, out) in pixels.zip(out.chunks_exact_mut(len)) {
+            let from = pixel * self.n + pictures.start..pixel * self.n + pictures.end;
+            self.rows.eval(self.isa, from, 0..self.depth, out, self.depth);
+        }
+    }
+
+    /// One row of output pixels, for some panels.
+    fn row(
+        &self,
+        row: usize,
+        first_in: usize,
+        panels: Range<usize>,
+        panel_len: usize,
+        cell: &mut Cell<'_>,
+        input: &[f32],
+    ) {
+        let (g, v) = (self.geometry, cell.pictures.len());
+        let columns = g.out.1;
+        let mut column = 0;
+        while column < columns {
+            // Pixels whose windows look alike make one tile, if their rows follow each other on both sides.
+            let run = match g.step {
+                Some(step) if v == self.n && (step == 1 || v == 1) => g.columns.run(column, columns, step),
+                _ => 1,
+            };
+            let mut taps = [Tap::default(); MAX_TAPS];
+            let mut n_taps = 0;
+            for &(y, r) in g.rows.at(row) {
+                for &(x, s) in g.columns.at(column) {
+                    let a = ((y - first_in) * g.in_columns + x) * v * self.depth;
+                    taps[n_taps] = Tap { a, b: (r * g.window.1 + s) * self.depth * WIDTH };
+                    n_taps += 1;
+                }
+            }
+            let a = Left { data: input, row: self.depth * if v == 1 { g.step.unwrap_or(1) } else { 1 }, step: 1 };
+            let pixel = row * columns + column;
+            let out = cell.run(pixel..pixel + run);
+            self.tiles(a, &mut taps[..n_taps], self.depth, panels.clone(), panel_len, out);
+            column += run;
+        }
+    }
+
+    /// One row of output pixels whose windows were laid out flat.
+    fn flat_row(&self, row: usize, cell: &mut Cell<'_>, a: Left<'_>, depth: usize) {
+        let (columns, v) = (self.geometry.out.1, cell.pictures.len());
+        for column in 0..columns {
+            let pixel = row * columns + column;
+            let mut taps = [Tap { a: column * v * depth, b: 0 }];
+            let panels = 0..self.width.div_ceil(WIDTH);
+            self.tiles(a, &mut taps, depth, panels, depth * WIDTH, cell.at(pixel));
+        }
+    }
+
+    /// Rows that follow each other, tile by tile.
+    fn tiles(
+        &self,
+        a: Left<'_>,
+        taps: &mut [Tap],
+        depth: usize,
+        panels: Range<usize>,
+        panel_len: usize,
+        out: &mut [f32],
+    ) {
+        let n_rows = out.len() / self.width;
+        for panel in panels {
+            let b = &self.panels[panel * panel_len..][..panel_len];
+            let first = panel * WIDTH;
+            let width = WIDTH.min(self.width - first);
+            for row in (0..n_rows).step_by(ROWS) {
+                let rows = ROWS.min(n_rows - row);
+                let out = &mut out[row * self.width + first..];
+                let a = Left { data: &a.data[row * a.row..], ..a };
+                let tile = Tile { data: out, stride: self.width, rows, width };
+                product(self.isa, a, b, taps, depth, tile, self.add);
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Weights as the micro-kernel reads them: panels of 32 output channels, the sum running through memory in order.
+
+use rayon::prelude::*;
+use resnet_core::op::Conv2d;
+
+use crate::kernels::product::WIDTH;
+use crate::threads::Threads;
+
+/// Floats of all panels for `width` outputs, `taps` taps and a sum over `depth` channels.
+pub(crate) fn len(width: usize, taps: usize, depth: usize) -> usize {
+    width.div_ceil(WIDTH) * taps * depth * WIDTH
+}
+
+/// Forward: `panels[k / 32][tap][c][k % 32] = w[k, tap, c]`, zero beyond the last kernel.
+pub(crate) fn forward(threads: &Threads, op: &Conv2d, w: &[f32], panels: &mut [f32]) {
+    let (depth, kernel) = (op.c(), op.r() * op.s() * op.c());
+    let panels = panels.par_chunks_exact_mut(kernel * WIDTH).enumerate();
+    threads.run(panels, |(i, panel), _| {
+        let kernels = &w[i * WIDTH * kernel..((i + 1) * WIDTH).min(op.k()) * kernel];
+        // In squares that fit the innermost cache: reads run along a kernel, writes along a panel.
+        for (block, out) in panel.chunks_mut(depth.min(16) * WIDTH).enumerate() {
+            let first = block * depth.min(16);
+            let steps = out.len() / WIDTH;
+            if kernels.len() < WIDTH * kernel {
+                out.fill(0.0);
+            }
+            for (j, w) in kernels.chunks_exact(kernel).enumerate() {
+                for (d, &w) in w[first..first + steps].iter().enumerate() {
+                    out[d * WIDTH + j] = w;
+                }
+            }
+        }
+    });
+}
+
+/// Backward-data: `panels[c / 32][tap][k][c % 32] = w[k, tap, c]`, zero beyond the last channel.
+pub(crate) fn backward(threads: &Threads, op: &Conv2d, w: &[f32], panels: &mut [f32]) {
+    let (c, taps) = (op.c(), op.r() * op.s());
+    let panels = panels.par_chunks_exact_mut(taps * op.k() * WIDTH).enumerate();
+    threads.run(panels, |(i, panel), _| {
+        let channels = i * WIDTH..((i + 1) * WIDTH).min(c);
+        for (tap, panel) in panel.chunks_exact_mut(op.k() * WIDTH).enumerate() {
+            for (k, out) in panel.chunks_exact_mut(WIDTH).enumerate() {
+                let from = (k * taps + tap) * c;
+                let (values, rest) = out.split_at_mut(channels.len());
+                values.copy_from_slice(&w[from + channels.start..from + channels.end]);
+                rest.fill(0.0);
+            }
+        }
+    });
+}
+
+/// Backward-weight: adds up what chunks of the batch left in panels of the forward kind, in the order of the chunks.
+pub(crate) fn reduce(threads: &Threads, op: &Conv2d, chunks: &[f32], dw: &mut [f32], add: bool) {
+    let kernel = op.r() * op.s() * op.c();
+    let all = len(op.k(), 1, kernel);
+    let blocks = dw.par_chunks_mut(WIDTH * kernel).enumerate();
+    threads.run(blocks, |(i, dw), _| {
+        let panel = i * kernel * WIDTH;
+        for (j, dw) in dw.chunks_exact_mut(kernel).enumerate() {
+            for (d, dw) in dw.iter_mut().enumerate() {
+                let at = panel + d * WIDTH + j;
+                let sum: f32 = chunks.chunks_exact(all).map(|chunk| chunk[at]).fold(0.0, |s, v| s + v);
+                *dw = if add { *dw + sum } else { sum };
+            }
+        }
+    });
+}

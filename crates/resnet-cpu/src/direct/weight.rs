@@ -1,0 +1,197 @@
+//! The driver of backward-weight: for every tap, the sum over pictures and pixels of input times gradient.
+//!
+//! A task takes some blocks of pictures. Band by band of output rows it evaluates input and gradient into scratch, the
+//! gradient in panels of 32 channels, and adds every tap's products of 8 input channels × 32 gradient channels, which stay
+//! in registers over the whole band. Tasks leave gradients of their own, which are added in order afterwards.
+
+use std::ops::Range;
+
+use resnet_core::op::Conv2d;
+
+use crate::direct::gather::is_flat;
+use crate::direct::geometry::Geometry;
+use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
+use crate::kernels::{Isa, sums};
+use crate::load::{GradLoad, Load, Rows};
+use crate::threads::Scratch;
+
+/// Floats of evaluated input and gradient that a task keeps in its cache.
+const BUDGET: usize = 112 * 1024;
+
+/// How the work is cut. Depends on the problem alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Pictures per block.
+    block: usize,
+    /// Output rows per band.
+    band: usize,
+    /// Blocks per chunk.
+    chunk: usize,
+    /// Chunks, each with a gradient of its own.
+    pub(crate) n_chunks: usize,
+    /// Floats of scratch for the input and for the gradient.
+    pub(crate) input: usize,
+    pub(crate) gradient: usize,
+}
+
+impl Cut {
+    pub(crate) fn new(op: &Conv2d, geometry: &Geometry) -> Self {
+        /// Most chunks, and most floats in all their gradients together while there are more than two.
+        const CHUNKS: usize = 16;
+        const GRADIENTS: usize = 4 << 20;
+        let (n, depth, width) = (op.n(), op.c(), op.k().next_multiple_of(WIDTH));
+        let flat = if is_flat(depth, geometry.window) { op.r() * op.s() * depth * op.q() } else { 0 };
+        let row = |band: usize| {
+            let reach = |o: usize| geometry.rows.reach(o..(o + band).min(op.p())).len();
+            let input = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0) * op.w() * depth;
+            (input + flat * band, band * op.q() * width)
+        };
+        let whole = row(op.p());
+        let block = ((BUDGET / (whole.0 + whole.1)).min(n.div_ceil(8)) / ROWS * ROWS).max(ROWS).min(n);
+        let mut band = op.p();
+        while band > 1 && (row(band).0 + row(band).1) * block > BUDGET {
+            band = band.div_ceil(2);
+        }
+        let n_blocks = n.div_ceil(block);
+        let wanted = (GRADIENTS / op.w_desc().len()).clamp(2, CHUNKS).min(n_blocks);
+        let chunk = n_blocks.div_ceil(wanted);
+        let (input, gradient) = row(band);
+        Self { block, band, chunk, n_chunks: n_blocks.div_ceil(chunk), input: input * block, gradient: gradient * block }
+    }
+}
+
+/// Backward-weight of one op.
+pub(crate) struct WeightPass<'a> {
+    pub(crate) isa: Isa,
+    pub(crate) op: &'a Conv2d,
+    pub(crate) geometry: &'a Geometry,
+    pub(crate) cut: Cut,
+    pub(crate) x: Load<'a>,
+    pub(crate) dy: GradLoad<'a>,
+    pub(crate) with_bias: bool,
+}
+
+impl WeightPass<'_> {
+    /// Sets `dw`, in panels, and `dbias` to the sums over one chunk of the batch.
+    pub(crate) fn chunk(&self, chunk: usize, dw: &mut [f32], dbias: &mut [f64], scratch: &mut Scratch) {
+        dw.fill(0.0);
+        dbias.fill(0.0);
+        let n = self.op.n();
+        let blocks = chunk * self.cut.chunk..((chunk + 1) * self.cut.chunk).min(n.div_ceil(self.cut.block));
+        for block in blocks {
+            let pictures = block * self.cut.block..((block + 1) * self.cut.block).min(n);
+            for first in (0..self.op.p()).step_by(self.cut.band) {
+                let rows = first..(first + self.cut.band).min(self.op.p());
+                self.band(rows, pictures.clone(), dw, dbias, scratch);
+            }
+        }
+    }
+
+    fn band(
+        &self,
+        rows: Range<usize>,
+        pictures: Range<usize>,
+        dw: &mut [f32],
+        dbias: &mut [f64],
+        scratch: &mut Scratch,
+    ) {
+        let (op, v) = (self.op, pictures.len());
+        let pixels = rows.start * op.q()..rows.end * op.q();
+        let dy = scratch.b.take(pixels.len() * v * op.k().next_multiple_of(WIDTH));
+        let panel_len = pixels.len() * v * WIDTH;
+        for (i, panel) in dy.chunks_exact_mut(panel_len).enumerate() {
+            let channels = i * WIDTH..((i + 1) * WIDTH).min(op.k());
+            self.evaluate(&self.dy, pixels.clone(), &pictures, channels.clone(), WIDTH, panel);
+            if self.with_bias {
+                sums::strided_columns(self.isa, panel, WIDTH, &mut dbias[channels]);
+            }
+        }
+
+        let reach = self.geometry.rows.reach(rows.clone());
+        let input_pixels = reach.start * op.w()..reach.end * op.w();
+        let flat = op.r() * op.s() * op.c();
+        let is_flat = is_flat(op.c(), self.geometry.window);
+        let flat_len = if is_flat { pixels.len() * v * flat } else { 0 };
+        let input_len = input_pixels.len() * v * op.c();
+        let (x, flat_x) = scratch.a.take(input_len + flat_len).split_at_mut(input_len);
+        self.evaluate(&self.x, input_pixels, &pictures, 0..op.c(), op.c(), x);
+
+        if is_flat {
+            for (row, out) in rows.zip(flat_x.chunks_exact_mut(op.q() * v * flat)) {
+                self.geometry.flatten(row, reach.start, v, op.c(), x, out);
+            }
+            let runs = [Tap::default()];
+            for (i, dy) in dy.chunks_exact(panel_len).enumerate() {
+                let dw = &mut dw[i * flat * WIDTH..][..flat * WIDTH];
+                self.tap(flat_x, flat, dy, &runs, pixels.len() * v, dw);
+            }
+            return;
+        }
+        for tap in 0..op.r() * op.s() {
+            let mut runs = std::mem::take(&mut scratch.taps);
+            let depth = self.runs(tap, rows.clone(), reach.start, v, &mut runs);
+            for (i, dy) in dy.chunks_exact(panel_len).enumerate() {
+                let at = (i * op.r() * op.s() + tap) * op.c() * WIDTH;
+                self.tap(x, op.c(), dy, &runs, depth, &mut dw[at..][..op.c() * WIDTH]);
+            }
+            scratch.taps = runs;
+        }
+    }
+
+    /// Adds one tap's products for one panel of the gradient.
+    fn tap(&self, x: &[f32], channels: usize, dy: &[f32], runs: &[Tap], depth: usize, dw: &mut [f32]) {
+        if runs.is_empty() {
+            return; // the whole tap is padding
+        }
+        for first in (0..channels).step_by(ROWS) {
+            let rows = ROWS.min(channels - first);
+            let a = Left { data: &x[first..], row: 1, step: channels };
+            let tile = Tile { data: &mut dw[first * WIDTH..], stride: WIDTH, rows, width: WIDTH };
+            product(self.isa, a, dy, runs, depth, tile, true);
+        }
+    }
+
+    /// Where input and gradient of one tap begin, for stretches of equal length, which is returned.
+    fn runs(&self, tap: usize, rows: Range<usize>, first_in: usize, v: usize, runs: &mut Vec<Tap>) -> usize {
+        runs.clear();
+        let (op, g) = (self.op, self.geometry);
+        let (r, s) = (tap / op.s(), tap % op.s());
+        // The output columns that read this column of the window follow each other.
+        let reads = |column: &usize| g.columns.at(*column).iter().find(|p| p.1 == s).map(|p| p.0);
+        let Some(start) = (0..op.q()).find(|c| reads(c).is_some()) else { return 1 };
+        let columns = (start..op.q()).take_while(|c| reads(c).is_some()).count();
+        // With stride 1 both operands run on from column to column.
+        let (n_runs, len) = if op.stride() == 1 { (1, columns * v) } else { (columns, v) };
+        for row in rows.clone() {
+            let Some(&(y, _)) = g.rows.at(row).iter().find(|p| p.1 == r) else { continue };
+            for i in 0..n_runs {
+                let Some(x) = reads(&(start + i)) else { continue };
+                runs.push(Tap {
+                    a: ((y - first_in) * op.w() + x) * v * op.c(),
+                    b: ((row - rows.start) * op.q() + start + i) * v * WIDTH,
+                });
+            }
+        }
+        len
+    }
+
+    /// Evaluates some channels at some pixels of some pictures, rows `stride` apart.
+    fn evaluate(
+        &self,
+        rows: &impl Rows,
+        pixels: Range<usize>,
+        pictures: &Range<usize>,
+        channels: Range<usize>,
+        stride: usize,
+        out: &mut [f32],
+    ) {
+        let (n, v) = (self.op.n(), pictures.len());
+        if channels.len() < stride {
+            out.fill(0.0);
+        }
+        for (pixel, out) in pixels.zip(out.chunks_exact_mut(v * stride)) {
+            let from = pixel * n + pictures.start..pixel * n + pictures.end;
+            rows.eval(self.isa, from, channels.clone(), out, stride);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Transposition of a matrix of floats, in blocks of 8 × 8 that stay in registers.
+//!
+//! A matrix product packs its operands fast only where the direction of the output is contiguous.
+
+use super::{Isa, Level};
+
+/// Writes `dst[j·dst_stride + i] = src[i·src_stride + j]` for `i < rows` and `j < cols`.
+///
+/// # Panics
+/// If a slice is shorter than that.
+pub(crate) fn transpose(
+    isa: Isa,
+    src: &[f32],
+    src_stride: usize,
+    (rows, cols): (usize, usize),
+    dst: &mut [f32],
+    dst_stride: usize,
+) {
+    if rows == 0 || cols == 0 {
+        return;
+    }
+    assert!(
+        src_stride >= cols && src.len() >= (rows - 1) * src_stride + cols,
+        "source shorter than {rows} × {cols}"
+    );
+    assert!(
+        dst_stride >= rows && dst.len() >= (cols - 1) * dst_stride + rows,
+        "result shorter than {cols} × {rows}"
+    );
+    let (full_rows, full_cols) = match isa.level() {
+        Level::Baseline => (0, 0),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 | Level::Avx512 => {
+            let full = (rows / 8 * 8, cols / 8 * 8);
+            for i in (0..full.0).step_by(8) {
+                for j in (0..full.1).step_by(8) {
+                    let (src, dst) = (&src[i * src_stride + j..], &mut dst[j * dst_stride + i..]);
+                    assert!(src.len() >= 7 * src_stride + 8 && dst.len() >= 7 * dst_stride + 8);
+                    // SAFETY: the CPU must have AVX: `Isa` is at these levels only after AVX2 was found. The block reads 8
+                    // floats at 8 offsets `src_stride` apart and writes alike; the assertion above puts them in the slices.
+                    unsafe { block8(src.as_ptr(), src_stride, dst.as_mut_ptr(), dst_stride) };
+                }
+            }
+            full
+        }
+    };
+    for i in 0..rows {
+        let from = if i < full_rows { full_cols } else { 0 };
+        for j in from..cols {
+            dst[j * dst_stride + i] = src[i * src_stride + j];
+        }
+    }
+}
+
+/// One block: pairs, then quadruples, then halves change places.
+///
+/// # Safety
+/// The CPU has AVX; `src.add(i · src_stride)` and `dst.add(i · dst_stride)` are valid for 8 floats for every `i < 8`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+unsafe fn block8(src: *const f32, src_stride: usize, dst: *mut f32, dst_stride: usize) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller vouches for 8 floats at each of the 8 offsets.
+    let row = |i: usize| unsafe { _mm256_loadu_ps(src.add(i * src_stride)) };
+    let pairs = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    let (a0, a1) = pairs(row(0), row(1));
+    let (a2, a3) = pairs(row(2), row(3));
+    let (a4, a5) = pairs(row(4), row(5));
+    let (a6, a7) = pairs(row(6), row(7));
+    let quads = |a, b| (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xEE>(a, b));
+    let (b0, b1) = quads(a0, a2);
+    let (b2, b3) = quads(a1, a3);
+    let (b4, b5) = quads(a4, a6);
+    let (b6, b7) = quads(a5, a7);
+    // SAFETY: as for the loads.
+    let store = |i: usize, v| unsafe { _mm256_storeu_ps(dst.add(i * dst_stride), v) };
+    store(0, _mm256_permute2f128_ps::<0x20>(b0, b4));
+    store(1, _mm256_permute2f128_ps::<0x20>(b1, b5));
+    store(2, _mm256_permute2f128_ps::<0x20>(b2, b6));
+    store(3, _mm256_permute2f128_ps::<0x20>(b3, b7));
+    store(4, _mm256_permute2f128_ps::<0x31>(b0, b4));
+    store(5, _mm256_permute2f128_ps::<0x31>(b1, b5));
+    store(6, _mm256_permute2f128_ps::<0x31>(b2, b6));
+    store(7, _mm256_permute2f128_ps::<0x31>(b3, b7));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_element_changes_places() {
+        for isa in Isa::all() {
+            for (rows, cols) in [(1, 1), (8, 8), (16, 24), (9, 7), (23, 17), (64, 3), (3, 64)] {
+                let (src_stride, dst_stride) = (cols + 3, rows + 5);
+                let src: Vec<f32> = (0..rows * src_stride).map(|i| i as f32).collect();
+                let mut dst = vec![-1.0; cols * dst_stride];
+                transpose(isa, &src, src_stride, (rows, cols), &mut dst, dst_stride);
+                for j in 0..cols {
+                    for i in 0..dst_stride {
+                        let want = if i < rows { src[i * src_stride + j] } else { -1.0 };
+                        assert_eq!(dst[j * dst_stride + i], want, "{isa:?}, {rows} × {cols} at {j}, {i}");
+                    }
+                }
+            }
+        }
+    }
+}
