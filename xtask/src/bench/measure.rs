@@ -1,13 +1,14 @@
 //! Running every contender in turn and keeping what each said.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::busy::Busy;
 use super::{Case, torch};
-use crate::shell::{announce, cargo, read, show};
+use crate::shell::{cargo, read, show};
 
 /// One case of the table.
 pub(crate) struct Step<'a> {
@@ -32,7 +33,7 @@ pub(crate) struct Measurement {
     pub(crate) median_s: f64,
     pub(crate) min_s: f64,
     pub(crate) images_per_s: f64,
-    pub(crate) peak_rss_bytes: u64,
+    pub(crate) peak_rss_bytes: Option<u64>,
 }
 
 /// What the rounds of one contender add up to.
@@ -44,25 +45,38 @@ pub(crate) struct Timing<'a> {
     pub(crate) min_s: f64,
     /// Pictures per second at the median.
     pub(crate) images_per_s: f64,
-    /// The largest over the rounds.
-    pub(crate) peak_rss_bytes: u64,
+    /// The largest over the rounds, where the program can tell.
+    pub(crate) peak_rss_bytes: Option<u64>,
 }
 
-fn cargo_args<'a>(command: &'a str, backend: &'a str) -> [&'a str; 8] {
-    [command, "--release", "--quiet", "-p", "resnet", "--no-default-features", "--features", backend]
+/// Builds what will be timed and returns the program, so that no round waits for cargo.
+pub(crate) fn build(backend: &str) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--release", "-p", "resnet", "--bin", "resnet"]);
+    command.args([
+        "--no-default-features",
+        "--features",
+        backend,
+        "--message-format=json-render-diagnostics",
+    ]);
+    eprintln!("$ {}", show(&command));
+    let messages = read(&mut command)?;
+    executable(&messages).with_context(|| format!("`{}` built no program", show(&command)))
 }
 
-/// Builds what will be timed, so that no round waits for the compiler.
-pub(crate) fn build(backend: &str) -> Result<()> {
-    announce(cargo().args(cargo_args("build", backend)))
+/// The program in cargo's messages.
+fn executable(messages: &str) -> Option<PathBuf> {
+    let mut programs = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message.get("executable")?.as_str().map(PathBuf::from)
+    });
+    programs.next_back()
 }
 
 /// `resnet`, and PyTorch in both memory formats, eager and, where asked for, compiled.
-pub(crate) fn contenders(python: &Path, backend: &str, compile: bool) -> Vec<Contender> {
-    let own = cargo().get_program().to_string_lossy().into_owned();
-    let mut program = vec![own];
-    program.extend(cargo_args("run", backend).map(str::to_owned));
-    program.extend(["--", "bench", "--json", "--backend", backend].map(str::to_owned));
+pub(crate) fn contenders(resnet: &Path, python: &Path, backend: &str, compile: bool) -> Vec<Contender> {
+    let mut program = vec![resnet.display().to_string()];
+    program.extend(["bench", "--json", "--backend", backend].map(str::to_owned));
     let mut all = vec![Contender { name: "resnet".to_owned(), is_baseline: false, program }];
 
     let script = torch::script();
@@ -79,14 +93,16 @@ pub(crate) fn contenders(python: &Path, backend: &str, compile: bool) -> Vec<Con
     all
 }
 
-/// Runs all contenders in turn, `rounds` times.
+/// Runs all contenders in turn, `rounds` times, and notes before each round how busy the machine is without them.
 pub(crate) fn interleave<'a>(
     contenders: &'a [Contender],
     step: &Step<'_>,
     rounds: usize,
+    busy: &mut Busy,
 ) -> Result<Vec<Timing<'a>>> {
     let mut measured = vec![Vec::new(); contenders.len()];
     for round in 1..=rounds {
+        busy.sample();
         for (contender, measured) in contenders.iter().zip(&mut measured) {
             let measurement = run(contender, step)?;
             eprintln!(
@@ -136,7 +152,7 @@ fn parse(text: &str) -> Result<Measurement> {
 fn summarise<'a>(contender: &'a Contender, runs: &[Measurement], batch: usize) -> Timing<'a> {
     let median_s = median(runs.iter().map(|run| run.median_s).collect());
     let min_s = runs.iter().map(|run| run.min_s).fold(f64::INFINITY, f64::min);
-    let peak_rss_bytes = runs.iter().map(|run| run.peak_rss_bytes).max().unwrap_or(0);
+    let peak_rss_bytes = runs.iter().map(|run| run.peak_rss_bytes).max().flatten();
     Timing { contender, median_s, min_s, images_per_s: batch as f64 / median_s, peak_rss_bytes }
 }
 
@@ -156,11 +172,20 @@ mod tests {
 
     #[test]
     fn last_line_is_read_and_checked() {
-        let wanted = Measurement { median_s: 0.5, min_s: 0.25, images_per_s: 512.0, peak_rss_bytes: 7 };
+        let wanted = Measurement { median_s: 0.5, min_s: 0.25, images_per_s: 512.0, peak_rss_bytes: Some(7) };
         assert_eq!(parse(&format!("something said before\n{LINE}")).expect("fine"), wanted);
         assert!(parse("").is_err());
         assert!(parse(&LINE.replace("0.25", "-1")).is_err());
         assert!(parse(&LINE.replace("min_s", "max_s")).is_err());
+    }
+
+    #[test]
+    fn program_is_found_in_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","executable":null}
+{"reason":"compiler-artifact","executable":"target/release/resnet"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages), Some(PathBuf::from("target/release/resnet")));
+        assert_eq!(executable("not JSON"), None);
     }
 
     #[test]
@@ -172,8 +197,12 @@ mod tests {
             images_per_s: 1.0,
             peak_rss_bytes,
         };
-        let timing = summarise(&contender, &[run(3.0, 2.0, 5), run(1.0, 0.5, 9), run(2.0, 1.5, 1)], 256);
-        assert_eq!((timing.median_s, timing.min_s, timing.peak_rss_bytes), (2.0, 0.5, 9));
+        let timing = summarise(
+            &contender,
+            &[run(3.0, 2.0, Some(5)), run(1.0, 0.5, Some(9)), run(2.0, 1.5, None)],
+            256,
+        );
+        assert_eq!((timing.median_s, timing.min_s, timing.peak_rss_bytes), (2.0, 0.5, Some(9)));
         assert_eq!(timing.images_per_s, 128.0);
         assert_eq!(median(vec![4.0, 1.0]), 2.5);
     }
@@ -181,7 +210,10 @@ mod tests {
     #[test]
     fn compiled_contenders_only_where_asked_for() {
         let names = |compile| -> Vec<String> {
-            contenders(Path::new("python"), "cpu", compile).into_iter().map(|c| c.name).collect()
+            contenders(Path::new("resnet"), Path::new("python"), "cpu", compile)
+                .into_iter()
+                .map(|c| c.name)
+                .collect()
         };
         assert_eq!(names(false), ["resnet", "torch eager, nchw", "torch eager, channels_last"]);
         assert_eq!(names(true).len(), 5);

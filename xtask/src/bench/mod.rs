@@ -8,6 +8,7 @@ use clap::ValueEnum;
 
 use crate::shell::{announce, cargo};
 
+mod busy;
 mod measure;
 mod report;
 mod torch;
@@ -92,18 +93,19 @@ fn against_torch(args: &Args) -> Result<()> {
         None => std::thread::available_parallelism().context("cannot tell how many threads there are")?.get(),
     };
     let python = torch::python()?;
-    let contenders = measure::contenders(&python, &case.backend, args.compile);
-    measure::build(&case.backend)?;
+    let resnet = measure::build(&case.backend)?;
+    let contenders = measure::contenders(&resnet, &python, &case.backend, args.compile);
 
+    let mut busy = busy::Busy::default();
     let mut rows = Vec::new();
     for arch in &case.arch {
         for &size in &case.size {
             let step = measure::Step { arch, size, threads, case };
-            let timings = measure::interleave(&contenders, &step, args.rounds)?;
+            let timings = measure::interleave(&contenders, &step, args.rounds, &mut busy)?;
             rows.push(report::Row { arch, size, timings });
         }
     }
-    let text = report::markdown(args, threads, &rows, &report::Machine::read(&python)?);
+    let text = report::markdown(args, threads, &rows, &busy, &report::Machine::read(&python)?);
     println!("{text}");
     if let Some(path) = &args.md {
         std::fs::write(path, &text).with_context(|| format!("cannot write {}", path.display()))?;

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::busy::Busy;
 use super::measure::Timing;
 use super::{Args, torch};
 use crate::shell::read;
@@ -26,7 +27,13 @@ pub(crate) struct Machine {
 }
 
 /// The table in Markdown. "speed" is against the fastest baseline of the same case: above 1 is faster than it.
-pub(crate) fn markdown(args: &Args, threads: usize, rows: &[Row<'_>], machine: &Machine) -> String {
+pub(crate) fn markdown(
+    args: &Args,
+    threads: usize,
+    rows: &[Row<'_>],
+    busy: &Busy,
+    machine: &Machine,
+) -> String {
     let case = &args.case;
     let what =
         if case.infer { "inference" } else { "training step (forward, loss, backward, SGD with momentum)" };
@@ -64,13 +71,17 @@ pub(crate) fn markdown(args: &Args, threads: usize, rows: &[Row<'_>], machine: &
                 timing.median_s,
                 timing.min_s,
                 timing.images_per_s,
-                timing.peak_rss_bytes >> 20,
+                timing.peak_rss_bytes.map_or_else(|| "?".to_owned(), |bytes| (bytes >> 20).to_string()),
                 fastest / timing.median_s,
             );
         }
     }
     let Machine { processor, memory, system, versions } = machine;
-    let _ = writeln!(out, "\nHardware: {processor}; {memory}; {system}.\nVersions: {versions}.");
+    let _ = writeln!(
+        out,
+        "\n{}\nHardware: {processor}; {memory}; {system}.\nVersions: {versions}.",
+        busy.describe()
+    );
     let _ = writeln!(out, "Command: `{}`", command_line());
     out
 }

@@ -19,6 +19,10 @@ fn unsafe_stands_in_listed_files_with_a_reason() {
     assert_eq!(found(KERNEL, good), [""; 0]);
     assert!(only("crates/resnet-train/src/a.rs", good).starts_with("2: `unsafe` outside"));
     assert!(only(KERNEL, "unsafe { f(n) }\n").starts_with("1: an unsafe block without"));
+    assert_eq!(
+        found(KERNEL, "// SAFETY (both): the lengths were checked above.\nunsafe { f() }\nunsafe { g() }\n"),
+        [""; 0]
+    );
     assert!(only(KERNEL, "// SAFETY: ffi\nunsafe { f(n) }\n").contains("says too little"));
     let far =
         format!("// SAFETY: `n` elements were checked above.\n{}unsafe {{ f(n) }}\n", "x();\n".repeat(20));
