@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p resnet-examples --example custom_network`
 
-use resnet::CpuBackend;
+use resnet::backend::CpuBackend;
 use resnet::core::graph::{ConvLayer, GraphBuilder, NormLayer};
 use resnet::core::init::{Init, initial_values};
 use resnet::core::op::{Optimizer, Padding, StepScalars};

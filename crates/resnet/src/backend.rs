@@ -8,6 +8,11 @@ use std::str::FromStr;
 
 use resnet_core::{Backend, Error};
 
+#[cfg(feature = "cpu")]
+pub use resnet_cpu::CpuBackend;
+#[cfg(feature = "cuda")]
+pub use resnet_cuda::CudaBackend;
+
 /// Where to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
@@ -97,9 +102,9 @@ pub trait Job {
 pub fn dispatch<J: Job>(choice: Choice, job: J) -> Result<J::Output, J::Error> {
     match choice {
         #[cfg(feature = "cpu")]
-        Choice::Cpu { threads } => job.run(resnet_cpu::CpuBackend::new(threads)?),
+        Choice::Cpu { threads } => job.run(CpuBackend::new(threads)?),
         #[cfg(feature = "cuda")]
-        Choice::Cuda { ordinal } => job.run(resnet_cuda::CudaBackend::new(ordinal)?),
+        Choice::Cuda { ordinal } => job.run(CudaBackend::new(ordinal)?),
         #[allow(unreachable_patterns)] // reachable as soon as a feature is off
         other => Err(not_built_in(other.kind()).into()),
     }

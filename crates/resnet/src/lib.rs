@@ -7,10 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod picture;
 pub mod plot;
 pub mod profile;
 
 pub use resnet_core as core;
-#[cfg(feature = "cpu")]
-pub use resnet_cpu::CpuBackend;
 pub use resnet_train as train;

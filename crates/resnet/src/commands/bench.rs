@@ -250,7 +250,7 @@ fn print_profile<B: Backend>(timed: &Timed<B>, steps: usize, total: Duration) {
             None => by_method.push((call.method, spent.n_calls, spent.time, spent.flops)),
         }
     }
-    by_method.sort_by(|a, b| b.2.cmp(&a.2));
+    by_method.sort_by_key(|m| std::cmp::Reverse(m.2));
     let mut t = table::with_header(&["op", "calls", "per step", "share", "GFLOP/s"]);
     for (method, n, time, flops) in &by_method {
         let calls = (n / steps).to_string();

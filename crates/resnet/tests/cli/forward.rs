@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use resnet::CpuBackend;
+use resnet::backend::CpuBackend;
 use resnet::core::rng::{Purpose, Stream};
 use resnet::core::weights::{self, Entry, Metadata, Reader, Writer};
 use resnet::core::zoo::{self, ResNetSpec};

@@ -1,5 +1,7 @@
 //! The command as its users meet it: arguments in, text, files and an exit code out.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which may
+
 mod bench;
 mod errors;
 mod forward;

@@ -1,0 +1,202 @@
+//! From a picture file to the bytes a network reads.
+
+use std::io::{BufRead, Seek};
+use std::path::{Path, PathBuf};
+
+use image::{DynamicImage, ImageReader};
+use resnet_core::rng::{Purpose, Stream};
+use resnet_train::data::Picture;
+use resnet_train::data::transform::{Pipeline, Scratch, Transform};
+
+/// A picture file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PictureError {
+    /// The operating system refused to open or read it.
+    #[error("{}: cannot read: {source}", .path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// It is no picture, or a damaged one.
+    #[error("{}: {reason}; a PNG, JPEG, WebP, BMP or GIF picture wanted", .path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// The network reads a number of channels that pictures do not come in.
+    #[error("a network of {0} channels cannot look at picture files; 1 (grey) or 3 (colour) wanted")]
+    Channels(usize),
+}
+
+/// Reads picture files as a network wants them: its channels, its size.
+///
+/// A colour picture becomes grey as in PIL's `convert("L")` (ITU-R BT.601); transparency is left out, as there.
+/// The shorter side is resized to fit (bilinear with antialiasing, torchvision's result), then the middle is cut out.
+#[derive(Debug)]
+pub struct PictureReader {
+    channels: usize,
+    resize_to: (usize, usize),
+    scratch: Scratch,
+}
+
+impl PictureReader {
+    /// For a network that reads `channels × height × width`.
+    ///
+    /// # Errors
+    /// [`PictureError::Channels`] for anything but 1 and 3.
+    pub fn new(channels: usize, height: usize, width: usize) -> Result<Self, PictureError> {
+        if channels != 1 && channels != 3 {
+            return Err(PictureError::Channels(channels));
+        }
+        Ok(Self { channels, resize_to: (height, width), scratch: Scratch::default() })
+    }
+
+    /// Reads one file: `height × width × channels` bytes.
+    ///
+    /// # Errors
+    /// [`PictureError::Io`] and [`PictureError::Decode`], with the path.
+    pub fn read(&mut self, path: &Path) -> Result<Vec<u8>, PictureError> {
+        let io = |source| PictureError::Io { path: path.to_owned(), source };
+        let file = std::io::BufReader::new(std::fs::File::open(path).map_err(io)?);
+        let decoded = decode(file);
+        let image =
+            decoded.map_err(|e| PictureError::Decode { path: path.to_owned(), reason: e.to_string() })?;
+        let mut picture = self.convert(&image);
+        self.fit(&mut picture);
+        Ok(picture.pixels)
+    }
+
+    fn convert(&self, image: &DynamicImage) -> Picture {
+        let rgb = image.to_rgb8();
+        let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+        let pixels = match (self.channels, image.color().has_color()) {
+            (1, false) => image.to_luma8().into_raw(),
+            (1, true) => rgb.as_raw().chunks_exact(3).map(|p| grey([p[0], p[1], p[2]])).collect(),
+            _ => rgb.into_raw(),
+        };
+        Picture { height, width, channels: self.channels, pixels }
+    }
+
+    /// Scales by one factor until the picture covers the network's input, and cuts out the middle.
+    fn fit(&mut self, picture: &mut Picture) {
+        let (height, width) = self.resize_to;
+        let (h, w) = (picture.height, picture.width);
+        // The larger of the two factors, as a fraction: height/h or width/w.
+        let (to, from) = if height * w >= width * h { (height, h) } else { (width, w) };
+        let scaled = |side: usize, least: usize| ((side * to + from / 2) / from).max(least);
+        let steps = vec![
+            Transform::Resize { height: scaled(h, height), width: scaled(w, width) },
+            Transform::CenterCrop { height, width },
+        ];
+        // A long thin picture is scaled beyond what a transform allows: then its proportions are given up.
+        let pipeline = Pipeline::new(steps)
+            .or_else(|_| Pipeline::new(vec![Transform::Resize { height, width }]))
+            .unwrap_or_default();
+        pipeline.apply(picture, &mut self.scratch, &mut Stream::new(0, Purpose::Augment, 0, 0));
+    }
+}
+
+/// Decodes with the library's limits on memory, so that a small file cannot ask for all of it.
+fn decode(file: impl BufRead + Seek) -> image::ImageResult<DynamicImage> {
+    ImageReader::new(file).with_guessed_format().map_err(image::ImageError::IoError)?.decode()
+}
+
+/// PIL's `L`: `(19595·r + 38470·g + 7471·b + 2¹⁵) / 2¹⁶`.
+fn grey([r, g, b]: [u8; 3]) -> u8 {
+    ((19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 0x8000) >> 16) as u8
+}
+
+/// Extensions that a folder is searched for.
+const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
+
+/// The picture files these paths name: files as they are, folders by what is in them and their folders, sorted by name.
+///
+/// # Errors
+/// [`PictureError::Io`] for a path that is not there or cannot be listed.
+pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, PictureError> {
+    let mut found = vec![];
+    for path in paths {
+        let meta =
+            std::fs::metadata(path).map_err(|source| PictureError::Io { path: path.clone(), source })?;
+        if meta.is_dir() { folder(path, &mut found)? } else { found.push(path.clone()) }
+    }
+    Ok(found)
+}
+
+fn folder(path: &Path, found: &mut Vec<PathBuf>) -> Result<(), PictureError> {
+    let io = |source| PictureError::Io { path: path.to_owned(), source };
+    let mut entries = std::fs::read_dir(path).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, kind) = (entry.path(), entry.file_type().map_err(io)?);
+        let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        if kind.is_dir() {
+            folder(&path, found)?; // links are not followed: they can lead in circles
+        } else if extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{GrayImage, Luma, Rgb, RgbImage};
+
+    #[test]
+    fn grey_is_pil_s() {
+        // Image.new("RGB", (1, 1), c).convert("L") of Pillow.
+        let cases = [([255, 0, 0], 76), ([0, 255, 0], 150), ([0, 0, 255], 29), ([12, 200, 77], 130)];
+        for (color, wanted) in cases {
+            assert_eq!(grey(color), wanted, "{color:?}");
+        }
+    }
+
+    #[test]
+    fn files_come_out_in_the_network_s_shape() {
+        let dir = tempfile::tempdir().unwrap();
+        let grey = dir.path().join("grey.png");
+        GrayImage::from_fn(8, 8, |x, y| Luma([(x * 20 + y) as u8])).save(&grey).unwrap();
+        let same = PictureReader::new(1, 8, 8).unwrap().read(&grey).unwrap();
+        assert_eq!(same[..9], [0, 20, 40, 60, 80, 100, 120, 140, 1], "an equal size is left alone");
+        let color = PictureReader::new(3, 8, 8).unwrap().read(&grey).unwrap();
+        assert_eq!(color[3..6], [20, 20, 20]);
+
+        // Wide: red left and right, a blue square in the middle.
+        let wide = dir.path().join("wide.png");
+        let is_middle = |x: u32| (10..20).contains(&x);
+        let paint = |x, _| if is_middle(x) { Rgb([0, 0, 255]) } else { Rgb([255, 0, 0]) };
+        RgbImage::from_fn(30, 10, paint).save(&wide).unwrap();
+        let middle = PictureReader::new(3, 10, 10).unwrap().read(&wide).unwrap();
+        assert!(middle.chunks_exact(3).all(|p| p == [0, 0, 255]), "the middle is cut out");
+        for (h, w) in [(5, 9), (9, 5), (40, 3), (1, 1)] {
+            assert_eq!(PictureReader::new(3, h, w).unwrap().read(&wide).unwrap().len(), h * w * 3);
+        }
+    }
+
+    #[test]
+    fn a_very_long_picture_is_squeezed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("line.png");
+        GrayImage::new(4000, 1).save(&path).unwrap();
+        assert_eq!(PictureReader::new(1, 28, 28).unwrap().read(&path).unwrap().len(), 28 * 28);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused_with_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text.png");
+        std::fs::write(&path, "not a picture").unwrap();
+        let message = PictureReader::new(1, 8, 8).unwrap().read(&path).unwrap_err().to_string();
+        assert!(message.contains("text.png") && message.contains("wanted"), "{message}");
+        assert!(PictureReader::new(2, 8, 8).is_err());
+        assert!(find(&[dir.path().join("absent")]).is_err());
+        assert_eq!(find(&[dir.path().to_owned()]).unwrap(), [path]);
+    }
+}
