@@ -42,9 +42,9 @@ def parse_args():
 
 def build(args):
     """The network with its first convolution fitted to the channels asked for, and a batch to feed it."""
-    constructors = {name for name in torchvision.models.list_models() if "resn" in name}
-    if args.arch not in constructors:
-        sys.exit(f"torch_step.py: torchvision has no ResNet named {args.arch!r}; it has {', '.join(sorted(constructors))}")
+    names = [name for name in torchvision.models.list_models(module=torchvision.models) if "resne" in name]
+    if args.arch not in names:
+        sys.exit(f"torch_step.py: torchvision has no ResNet named {args.arch!r}; it has {', '.join(names)}")
     torch.manual_seed(0)
     model = getattr(torchvision.models, args.arch)(num_classes=args.classes)
     if args.channels != 3:
