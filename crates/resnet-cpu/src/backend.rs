@@ -4,13 +4,14 @@ use resnet_core::op::{
     AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
 };
 use resnet_core::{
-    Accumulate, Backend, DType, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running, Source,
+    Accumulate, Backend, DType, Error, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running, Source,
     TensorDesc,
 };
 
 use crate::buffer::{Buffer, buffer_bytes};
+use crate::choice::Kernel;
+use crate::direct::Direct;
 use crate::engine::Engine;
-use crate::kernels::Isa;
 use crate::prepare::Need;
 use crate::threads::Threads;
 use crate::{avg_pool, combine, conv, ingest, loss, max_pool, norm, transfer, update};
@@ -24,20 +25,28 @@ pub struct CpuBackend {
 }
 
 impl CpuBackend {
-    /// Starts a pool of `threads` threads, or of one per core that this process may use.
+    /// Starts a pool of `threads` threads, or of one per core that this process may use, with the kernels that
+    /// `RESNET_CPU_KERNEL` names or else the fastest ones of this machine.
     ///
     /// # Errors
-    /// [`Error::Invalid`](resnet_core::Error::Invalid) for zero threads, [`Error::Device`](resnet_core::Error::Device) if the
-    /// system gives no more threads.
+    /// [`Error::Invalid`] for zero threads or an unknown kernel, [`Error::Unsupported`] for a kernel this machine lacks,
+    /// [`Error::Device`] if the system gives no more threads.
     pub fn new(threads: Option<usize>) -> Result<Self> {
+        Self::with_kernel(threads, Kernel::from_env()?)
+    }
+
+    /// As [`CpuBackend::new`], with kernels of choice.
+    ///
+    /// # Errors
+    /// As [`CpuBackend::new`].
+    pub fn with_kernel(threads: Option<usize>, kernel: Kernel) -> Result<Self> {
         let threads = match threads {
-            Some(0) => {
-                return Err(resnet_core::Error::invalid("cpu", "0 threads asked for, at least 1 is needed"));
-            }
+            Some(0) => return Err(Error::invalid("cpu", "0 threads asked for, at least 1 is needed")),
             Some(n) => n,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        Ok(Self { engine: Engine::new(Isa::detect(), Threads::new(threads)?) })
+        let direct = Direct::new(kernel != Kernel::Im2col);
+        Ok(Self { engine: Engine::new(kernel.isa()?, Threads::new(threads)?, direct) })
     }
 }
 
@@ -91,7 +100,7 @@ impl Backend for CpuBackend {
     fn prepare(&mut self, ops: &[Op]) -> Result<usize> {
         let mut need = Need::default();
         for op in ops {
-            need.add(op)?;
+            need.add(op, &mut self.engine.direct)?;
         }
         Ok(need.reserve(&mut self.engine))
     }

@@ -1,5 +1,6 @@
 //! What every op is given: threads, instructions, and memory that outlives the op.
 
+use crate::direct::Direct;
 use crate::kernels::Isa;
 use crate::threads::Threads;
 
@@ -7,6 +8,8 @@ use crate::threads::Threads;
 pub(crate) struct Engine {
     pub(crate) isa: Isa,
     pub(crate) threads: Threads,
+    /// Plans of the micro-kernels.
+    pub(crate) direct: Direct,
     /// What tiles leave behind to be merged.
     pub(crate) partials: Vec<f64>,
     /// Weights arranged for a product.
@@ -17,7 +20,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// An engine without memory.
-    pub(crate) fn new(isa: Isa, threads: Threads) -> Self {
-        Self { isa, threads, partials: Vec::new(), weights: Vec::new(), weight_partials: Vec::new() }
+    pub(crate) fn new(isa: Isa, threads: Threads, direct: Direct) -> Self {
+        Self { isa, threads, direct, partials: Vec::new(), weights: Vec::new(), weight_partials: Vec::new() }
     }
 }

@@ -22,12 +22,17 @@ pub(crate) struct Forward<'a> {
 impl Forward<'_> {
     /// Finishes a tile of whole rows of `c` numbers; its mean and squared deviations go to `partial`.
     pub(crate) fn finish(&self, tile: &mut [f32], c: usize, partial: &mut [f64]) {
-        if let Some(bias) = self.bias {
-            load::add_bias(self.isa, tile, bias);
-        }
+        self.add_bias(tile);
         if self.sums {
             let (mean, m2) = partial[..2 * c].split_at_mut(c);
             sums::moments(self.isa, tile, mean, m2);
+        }
+    }
+
+    /// Adds the bias to whole rows.
+    pub(crate) fn add_bias(&self, tile: &mut [f32]) {
+        if let Some(bias) = self.bias {
+            load::add_bias(self.isa, tile, bias);
         }
     }
 }

@@ -20,8 +20,10 @@
 mod avg_pool;
 mod backend;
 mod buffer;
+mod choice;
 mod combine;
 mod conv;
+mod direct;
 mod engine;
 mod epilogue;
 mod ingest;
@@ -40,6 +42,7 @@ mod window;
 
 pub use backend::CpuBackend;
 pub use buffer::Buffer;
+pub use choice::{KERNEL_VARIABLE, Kernel};
 
 /// The name of the backend, also in errors.
 const NAME: &str = "cpu";

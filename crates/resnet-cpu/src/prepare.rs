@@ -5,6 +5,7 @@ use resnet_core::op::{Conv2d, Op};
 
 use crate::buffer::refuse_bf16;
 use crate::conv::{backward_data, backward_weight, forward, gather, weights};
+use crate::direct::Direct;
 use crate::engine::Engine;
 use crate::epilogue::{BLOCK, partial_len};
 use crate::threads::{ScratchLens, grown};
@@ -22,8 +23,16 @@ pub(crate) struct Need {
 
 impl Need {
     /// Takes in an op.
-    pub(crate) fn add(&mut self, op: &Op) -> Result<()> {
+    pub(crate) fn add(&mut self, op: &Op, direct: &mut Direct) -> Result<()> {
         match op {
+            Op::Conv2d(op) | Op::Conv2dBackwardData(op) | Op::Conv2dBackwardWeight(op) if direct.handles(op) => {
+                refuse_bf16(op.dtype())?;
+                let need = direct.prepare(op);
+                self.scratch(&need.scratch);
+                self.partials = self.partials.max(need.partials);
+                self.weights = self.weights.max(need.weights);
+                self.weight_partials = self.weight_partials.max(need.weight_partials);
+            }
             Op::Conv2d(op) => {
                 refuse_bf16(op.dtype())?;
                 self.gather(&forward::extents(op), op, op.k());
@@ -89,7 +98,7 @@ impl Need {
         most.a = most.a.max(lens.a);
         most.b = most.b.max(lens.b);
         most.c = most.c.max(lens.c);
-        most.slots = most.slots.max(lens.slots);
+        most.halo = most.halo.max(lens.halo);
     }
 
     /// Grows the scratch to what is needed, and returns its bytes.

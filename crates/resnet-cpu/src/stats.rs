@@ -18,13 +18,24 @@ pub(crate) fn merge_moments(
     tile_rows: usize,
     sums: &mut [f64],
 ) {
+    let n_tiles = partials.len() / tile_stride;
+    let rows = (0..n_tiles).map(|i| tile_rows.min(rows - i * tile_rows));
+    merge_moments_of(partials, tile_stride, rows, sums);
+}
+
+/// Merges the means and squared deviations of tiles of any number of rows.
+pub(crate) fn merge_moments_of(
+    partials: &[f64],
+    tile_stride: usize,
+    rows: impl Iterator<Item = usize>,
+    sums: &mut [f64],
+) {
     let c = sums.len() / 2;
     let (mean, m2) = sums.split_at_mut(c);
     mean.fill(0.0);
     m2.fill(0.0);
     let mut seen = 0;
-    for tile in partials.chunks_exact(tile_stride) {
-        let here = tile_rows.min(rows - seen);
+    for (tile, here) in partials.chunks_exact(tile_stride).zip(rows) {
         let total = (seen + here) as f64;
         let (share, weight) = (here as f64 / total, seen as f64 * here as f64 / total);
         let (tile_mean, tile_m2) = tile[..2 * c].split_at(c);

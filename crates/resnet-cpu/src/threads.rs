@@ -6,6 +6,10 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 use resnet_core::{Error, Result};
 
+use crate::kernels::product::Tap;
+
+use crate::conv::halo::Halo;
+
 /// A pool of its own, so that two backends, or a backend and a loader, do not share a queue.
 ///
 /// Which thread runs a task never shows in a result: tasks are cut by the problem, each writes memory of its own, and
@@ -34,8 +38,10 @@ pub(crate) struct Scratch {
     pub(crate) b: Panel,
     /// What is on its way into an operand.
     pub(crate) c: Panel,
-    /// For every input pixel, where among the evaluated ones it is.
-    pub(crate) slots: Vec<Option<usize>>,
+    /// Stretches of a sum.
+    pub(crate) taps: Vec<Tap>,
+    /// The input pixels that are in an operand.
+    pub(crate) halo: Halo,
 }
 
 /// How much of each kind a task needs.
@@ -44,7 +50,8 @@ pub(crate) struct ScratchLens {
     pub(crate) a: usize,
     pub(crate) b: usize,
     pub(crate) c: usize,
-    pub(crate) slots: usize,
+    /// Input pixels of an image.
+    pub(crate) halo: usize,
 }
 
 /// Floats that grow to the largest size ever asked for.
@@ -58,11 +65,6 @@ impl Panel {
             self.0.resize(len, 0.0);
         }
         &mut self.0[..len]
-    }
-
-    /// What was taken last, to read.
-    pub(crate) fn get(&self) -> &[f32] {
-        &self.0
     }
 
     fn bytes(&self) -> usize {
@@ -111,6 +113,7 @@ impl Threads {
         let partials = grown(partials, n_tiles * partial_len);
         let tiles = out.par_chunks_mut(tile_rows * c).zip(partials.par_chunks_mut(partial_len)).enumerate();
         self.run(tiles, |(i, (out, partial)), scratch| {
+            partial.fill(0.0);
             task(Tile { first_row: i * tile_rows, out, partial }, scratch);
         });
         partials
@@ -123,7 +126,7 @@ impl Threads {
             scratch.a.take(lens.a);
             scratch.b.take(lens.b);
             scratch.c.take(lens.c);
-            scratch.slots.resize(lens.slots.max(scratch.slots.len()), None);
+            scratch.halo.reserve(lens.halo);
         }
     }
 
@@ -131,7 +134,7 @@ impl Threads {
     pub(crate) fn scratch_bytes(&self) -> usize {
         let bytes = |scratch: &Mutex<Scratch>| {
             let scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
-            scratch.a.bytes() + scratch.b.bytes() + scratch.c.bytes() + size_of_val(scratch.slots.as_slice())
+            scratch.a.bytes() + scratch.b.bytes() + scratch.c.bytes() + scratch.halo.bytes()
         };
         self.scratch.iter().map(bytes).sum()
     }

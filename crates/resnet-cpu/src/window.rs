@@ -90,6 +90,15 @@ pub(crate) struct Segment {
     pub(crate) at: Range<usize>,
 }
 
+impl Segment {
+    /// The part of it that belongs to some pictures.
+    pub(crate) fn within(&self, pictures: Range<usize>) -> Option<Segment> {
+        let both = self.pictures.start.max(pictures.start)..self.pictures.end.min(pictures.end);
+        let at = self.at.start + both.start.checked_sub(self.pictures.start)?;
+        (!both.is_empty()).then(|| Segment { pixel: self.pixel, at: at..at + both.len(), pictures: both })
+    }
+}
+
 /// Cuts rows of a pixel-major tensor of `n` pictures at the pixels.
 pub(crate) fn segments(rows: Range<usize>, n: usize) -> impl Iterator<Item = Segment> + Clone {
     (rows.start / n..rows.end.div_ceil(n)).map(move |pixel| {

@@ -10,6 +10,7 @@ use resnet_core::{GradOut, GradSource, Result};
 use super::gather::{Cut, Extents, Gather};
 use super::weights::{Direction, Weights};
 use crate::buffer::{Buffer, check};
+use crate::direct;
 use crate::engine::Engine;
 use crate::epilogue::{GradTarget, partial_len};
 use crate::load::GradLoad;
@@ -27,7 +28,12 @@ pub(crate) fn conv2d_backward_data(
     let (c, w_desc) = (op.c(), op.w_desc());
     let rows = GradLoad::open(OP, dy, &op.y_desc())?;
     check(OP, "w", w, &w_desc)?;
-    let GradTarget { dx, add, epilogue, sums } = GradTarget::open(OP, engine.isa, dx, &op.x_desc())?;
+    let target = GradTarget::open(OP, engine.isa, dx, &op.x_desc())?;
+    if engine.direct.handles(op) {
+        direct::backward_data(engine, op, rows, w.f32(w_desc.len()), target);
+        return Ok(());
+    }
+    let GradTarget { dx, add, epilogue, sums } = target;
 
     let Engine { isa, threads, partials, weights, .. } = engine;
     let (isa, window, extents) = (*isa, Window::from(op), extents(op));
@@ -35,7 +41,7 @@ pub(crate) fn conv2d_backward_data(
     let weights =
         Weights::new(threads, isa, op, Direction::BackwardData, w.f32(w_desc.len()), n_rows, weights);
     let cut = Cut::new(&extents);
-    let locate = |pixel, tap| window.output(pixel, tap);
+    let locate = |pixel, tap| window.output(pixel, window.n_taps() - 1 - tap); // as `Weights` has them
     let gather = Gather { isa, extents, cut, rows, locate, weights };
     let cut = (c, cut.tile_rows(), partial_len(c));
     let partials = threads.for_tiles(partials, dx, cut, |tile, scratch| {

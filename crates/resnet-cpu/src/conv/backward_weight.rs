@@ -10,8 +10,11 @@ use rayon::prelude::*;
 use resnet_core::op::Conv2d;
 use resnet_core::{Accumulate, GradSource, Result, Source};
 
+use super::forward;
+use super::gather::Cut;
 use super::im2col;
 use crate::buffer::{Buffer, check};
+use crate::direct;
 use crate::engine::Engine;
 use crate::kernels::gemm::{Mat, gemm};
 use crate::kernels::{Isa, load, sums};
@@ -36,6 +39,12 @@ pub(crate) fn conv2d_backward_weight(
     check(OP, "dw", dw, &w_desc)?;
     if let Some(dbias) = &dbias {
         check(OP, "dbias", dbias, &op.bias_desc())?;
+    }
+
+    if engine.direct.handles(op) {
+        let (dw, dbias) = (dw.f32_mut(w_desc.len()), dbias.map(|d| d.f32_mut(k)));
+        direct::backward_weight(engine, op, x, dy, dw, dbias, accumulate == Accumulate::Add);
+        return Ok(());
     }
 
     let plan = Plan::new(op);
@@ -84,8 +93,9 @@ pub(crate) struct Plan {
     /// Kernels per block; all of them where there are groups.
     block: usize,
     n_blocks: usize,
-    /// Rows per tile, and tiles per chunk.
-    tile_rows: usize,
+    /// The cut of the forward pass.
+    cut: Cut,
+    /// Tiles per chunk.
     chunk_tiles: usize,
     n_chunks: usize,
 }
@@ -99,11 +109,11 @@ impl Plan {
         const BUDGET: usize = 4 << 20;
         let n_blocks = if op.groups() == 1 { op.k().div_ceil(BLOCK) } else { 1 };
         let block = op.k().div_ceil(n_blocks);
-        let tile_rows = im2col::tile_rows(op.p() * op.q(), op.n());
-        let n_tiles = (op.p() * op.q() * op.n()).div_ceil(tile_rows);
+        let cut = Cut::new(&forward::extents(op));
+        let n_tiles = (op.p() * op.q() * op.n()).div_ceil(cut.tile_rows());
         let wanted = (BUDGET / op.w_desc().len()).clamp(2, CHUNKS).min(n_tiles);
         let chunk_tiles = n_tiles.div_ceil(wanted);
-        Self { block, n_blocks, tile_rows, chunk_tiles, n_chunks: n_tiles.div_ceil(chunk_tiles) }
+        Self { block, n_blocks, cut, chunk_tiles, n_chunks: n_tiles.div_ceil(chunk_tiles) }
     }
 
     /// Numbers of all partial bias gradients.
@@ -134,38 +144,95 @@ impl Pass<'_> {
         dw.fill(0.0);
         dbias.fill(0.0);
         let kernels = block * self.plan.block..((block + 1) * self.plan.block).min(op.k());
-        let (n_kernels, total) = (kernels.len(), op.p() * op.q() * op.n());
-        let chunk_rows = self.plan.chunk_tiles * self.plan.tile_rows;
-        let end = ((chunk + 1) * chunk_rows).min(total);
-        let mut start = chunk * chunk_rows;
-        while start < end {
-            let rows = start..(start + self.plan.tile_rows).min(end);
-            start = rows.end;
-            let panel = scratch.a.take(rows.len() * n_kernels);
-            self.dy.eval(self.isa, rows.clone(), kernels.clone(), panel, n_kernels);
-            if self.with_bias {
-                sums::columns(self.isa, panel, &mut dbias[..n_kernels]);
+        let tile_rows = self.plan.cut.tile_rows();
+        let first = chunk * self.plan.chunk_tiles * tile_rows;
+        let end = (first + self.plan.chunk_tiles * tile_rows).min(op.p() * op.q() * op.n());
+        for start in (first..end).step_by(tile_rows) {
+            let rows = start..(start + tile_rows).min(end);
+            match self.plan.cut {
+                Cut::ByPixel { block, .. } => self.by_pixel(rows, &kernels, block, dw, dbias, scratch),
+                Cut::Im2col { .. } => self.im2col(rows, &kernels, dw, dbias, scratch),
             }
-            self.tile(rows, panel, n_kernels, dw, &mut scratch.b, &mut scratch.c);
         }
     }
 
-    /// Adds the products of one tile.
-    fn tile(
+    /// The gradient of some kernels in some rows, in `panel`.
+    fn gradient<'p>(
         &self,
         rows: Range<usize>,
-        dy: &[f32],
-        n_kernels: usize,
+        kernels: &Range<usize>,
+        dbias: &mut [f64],
+        panel: &'p mut Panel,
+    ) -> &'p [f32] {
+        let panel = panel.take(rows.len() * kernels.len());
+        self.dy.eval(self.isa, rows, kernels.clone(), panel, kernels.len());
+        if self.with_bias {
+            sums::columns(self.isa, panel, &mut dbias[..kernels.len()]);
+        }
+        panel
+    }
+
+    /// Adds the products of a tile. Its input pixels are evaluated once, side by side.
+    fn by_pixel(
+        &self,
+        rows: Range<usize>,
+        kernels: &Range<usize>,
+        block: usize,
         dw: &mut [f32],
-        panel: &mut Panel,
-        spare: &mut Panel,
+        dbias: &mut [f64],
+        scratch: &mut Scratch,
+    ) {
+        let (n, c, n_taps) = (self.op.n(), self.op.c(), self.window.n_taps());
+        let locate = |pixel, tap| self.window.input(pixel, tap);
+        let Scratch { a, b, halo, .. } = scratch;
+        let cut = segments(rows, n);
+        let n_slots = halo.number(self.window.h * self.window.w, cut.clone(), n_taps, locate);
+        let stride = n_slots * c;
+        for start in (0..n).step_by(block) {
+            let end = (start + block).min(n);
+            if !cut.clone().any(|s| s.within(start..end).is_some()) {
+                continue;
+            }
+            let x = b.take((end - start) * stride);
+            for (slot, pixel) in halo.pixels().enumerate() {
+                self.x.eval(self.isa, pixel * n + start..pixel * n + end, 0..c, &mut x[slot * c..], stride);
+            }
+            for s in cut.clone().filter_map(|s| s.within(start..end)) {
+                let first = s.pixel * n;
+                let dy = self.gradient(first + s.pictures.start..first + s.pictures.end, kernels, dbias, a);
+                for run in halo.runs(s.pixel, n_taps, locate) {
+                    let x = Mat::rows(&x[(s.pictures.start - start) * stride + run.slot * c..], stride);
+                    let size = (kernels.len(), s.pictures.len(), run.taps.len() * c);
+                    gemm(
+                        size,
+                        Mat::rows(dy, kernels.len()).t(),
+                        x,
+                        1.0,
+                        &mut dw[run.taps.start * c..],
+                        n_taps * c,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Adds the products of a tile, from panels of its input rows under several taps.
+    fn im2col(
+        &self,
+        rows: Range<usize>,
+        kernels: &Range<usize>,
+        dw: &mut [f32],
+        dbias: &mut [f64],
+        scratch: &mut Scratch,
     ) {
         let (n, n_taps, groups) = (self.op.n(), self.window.n_taps(), self.op.groups());
         let depth = self.op.c() / groups;
-        let kernels_per_group = n_kernels / groups;
+        let kernels_per_group = kernels.len() / groups;
         let kernel_len = n_taps * depth;
         let step = taps_per_product(n_taps, depth);
         let locate = |pixel, tap| self.window.input(pixel, tap);
+        let Scratch { a, b, c, .. } = scratch;
+        let dy = self.gradient(rows.clone(), kernels, dbias, a);
         let cut = segments(rows.clone(), n);
         for tap in (0..n_taps).step_by(step) {
             let taps = tap..(tap + step).min(n_taps);
@@ -176,12 +243,19 @@ impl Pass<'_> {
             for group in 0..groups {
                 let channels = group * depth..(group + 1) * depth;
                 let view = im2col::View { isa: self.isa, source: &self.x, n, channels, locate };
-                let panel = panel.take(rows.len() * width);
-                view.rows(cut.clone(), taps.clone(), panel, spare);
+                let panel = b.take(rows.len() * width);
+                view.rows(cut.clone(), taps.clone(), panel, c);
                 let first = group * kernels_per_group;
-                let a = Mat::rows(&dy[first..], n_kernels).t();
+                let dy = Mat::rows(&dy[first..], kernels.len()).t();
                 let dw = &mut dw[first * kernel_len + tap * depth..];
-                gemm((kernels_per_group, rows.len(), width), a, Mat::rows(panel, width), 1.0, dw, kernel_len);
+                gemm(
+                    (kernels_per_group, rows.len(), width),
+                    dy,
+                    Mat::rows(panel, width),
+                    1.0,
+                    dw,
+                    kernel_len,
+                );
             }
         }
     }
@@ -193,10 +267,19 @@ fn taps_per_product(n_taps: usize, depth: usize) -> usize {
     WIDTH.div_ceil(depth).min(n_taps)
 }
 
-/// Scratch per task: the gradient, and the input under some taps.
+/// Scratch per task: the gradient, and the input.
 pub(crate) fn scratch(op: &Conv2d) -> ScratchLens {
     let plan = Plan::new(op);
     let depth = op.c() / op.groups();
-    let panel = plan.tile_rows * depth * taps_per_product(op.r() * op.s(), depth);
-    ScratchLens { a: plan.tile_rows * plan.block, b: panel, c: if depth == 1 { panel } else { 0 }, slots: 0 }
+    match plan.cut {
+        Cut::ByPixel { block, n_slots, .. } => {
+            let (a, b) = (block * plan.block, block * n_slots * depth);
+            ScratchLens { a, b, halo: op.h() * op.w(), ..Default::default() }
+        }
+        Cut::Im2col { tile_rows } => {
+            let panel = tile_rows * depth * taps_per_product(op.r() * op.s(), depth);
+            let spare = if depth == 1 { panel } else { 0 };
+            ScratchLens { a: tile_rows * plan.block, b: panel, c: spare, halo: 0 }
+        }
+    }
 }

@@ -6,6 +6,7 @@ use resnet_core::{Result, Source, TensorDesc};
 use super::gather::{Cut, Extents, Gather};
 use super::weights::{Direction, Weights};
 use crate::buffer::{Buffer, check};
+use crate::direct;
 use crate::engine::Engine;
 use crate::epilogue::Forward;
 use crate::load::{Load, X};
@@ -34,6 +35,13 @@ pub(crate) fn conv2d(
         check(OP, "sums", sums, &TensorDesc::sums(k))?;
     }
 
+    let epilogue = Forward { isa: engine.isa, bias: bias.map(|b| b.f32(k)), sums: sums.is_some() };
+    if engine.direct.handles(op) {
+        let (y, sums) = (y.f32_mut(y_desc.len()), sums.map(|s| s.f64_mut(2 * k)));
+        direct::forward(engine, op, rows, w.f32(w_desc.len()), &epilogue, y, sums);
+        return Ok(());
+    }
+
     let Engine { isa, threads, partials, weights, .. } = engine;
     let (isa, window, extents) = (*isa, Window::from(op), extents(op));
     let n_rows = extents.pixels * extents.n;
@@ -41,7 +49,6 @@ pub(crate) fn conv2d(
     let cut = Cut::new(&extents);
     let locate = |pixel, tap| window.input(pixel, tap);
     let gather = Gather { isa, extents, cut, rows, locate, weights };
-    let epilogue = Forward { isa, bias: bias.map(|b| b.f32(k)), sums: sums.is_some() };
     let cut = (k, cut.tile_rows(), 2 * k);
     let partials = threads.for_tiles(partials, y.f32_mut(y_desc.len()), cut, |tile, scratch| {
         gather.tile(tile.first_row, tile.out, false, scratch);

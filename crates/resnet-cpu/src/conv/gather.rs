@@ -96,7 +96,7 @@ impl Cut {
         match *self {
             Cut::ByPixel { block, n_slots, .. } => {
                 let a = n_slots * e.depth * leading(block);
-                ScratchLens { a, b: STRIP * e.depth, slots: e.in_pixels, ..Default::default() }
+                ScratchLens { a, b: STRIP * e.depth, halo: e.in_pixels, ..Default::default() }
             }
             Cut::Im2col { tile_rows } => {
                 let len = im2col::panel_len(tile_rows, e.window.0 * e.window.1, e.depth);
@@ -136,41 +136,33 @@ impl<R: Rows, L: Fn(usize, usize) -> Option<usize>> Gather<'_, R, L> {
     }
 
     fn by_pixel(&self, first_row: usize, out: &mut [f32], add: bool, block: usize, scratch: &mut Scratch) {
-        let (n, depth, width) = (self.extents.n, self.weights.depth, self.weights.width);
+        let (n, n_taps) = (self.extents.n, self.weights.n_taps);
+        let (depth, width) = (self.weights.depth, self.weights.width);
         let ld = leading(block);
-        let slot_len = depth * ld;
         let cut = segments(first_row..first_row + out.len() / width, n);
+        let n_slots = scratch.halo.number(self.extents.in_pixels, cut.clone(), n_taps, &self.locate);
+        let panels = scratch.a.take(n_slots * depth * ld);
         for start in (0..n).step_by(block) {
             let end = (start + block).min(n);
-            scratch.slots.clear();
-            scratch.slots.resize(self.extents.in_pixels, None);
-            let mut n_slots = 0;
-            for s in cut.clone() {
-                let (from, to) = (s.pictures.start.max(start), s.pictures.end.min(end));
-                if from >= to {
-                    continue;
-                }
-                let at = s.at.start + from - s.pictures.start;
-                let out = &mut out[at * width..(at + to - from) * width];
+            if !cut.clone().any(|s| s.within(start..end).is_some()) {
+                continue;
+            }
+            for (panel, pixel) in panels.chunks_exact_mut(depth * ld).zip(scratch.halo.pixels()) {
+                self.evaluate(pixel * n + start..pixel * n + end, panel, ld, scratch.b.take(STRIP * depth));
+            }
+            for s in cut.clone().filter_map(|s| s.within(start..end)) {
+                let out = &mut out[s.at.start * width..s.at.end * width];
                 let mut written = add;
-                for tap in 0..self.weights.n_taps {
-                    let Some(pixel) = (self.locate)(s.pixel, tap) else { continue };
-                    let slot = *scratch.slots[pixel].get_or_insert_with(|| {
-                        let panel = &mut scratch.a.take((n_slots + 1) * slot_len)[n_slots * slot_len..];
-                        self.evaluate(
-                            pixel * n + start..pixel * n + end,
-                            panel,
-                            ld,
-                            scratch.b.take(STRIP * depth),
-                        );
-                        n_slots += 1;
-                        n_slots - 1
-                    });
-                    let panel = &scratch.a.get()[slot * slot_len + from - start..(slot + 1) * slot_len];
-                    let a = Mat { data: panel, rs: 1, cs: ld };
-                    let beta = if written { 1.0 } else { 0.0 };
-                    gemm((to - from, depth, width), a, self.weights.matrix(0, tap), beta, out, width);
-                    written = true;
+                for run in scratch.halo.runs(s.pixel, n_taps, &self.locate) {
+                    for taps in self.weights.stacks(run.taps.clone()) {
+                        let slot = run.slot + taps.start - run.taps.start;
+                        let a = &panels[slot * depth * ld + s.pictures.start - start..];
+                        let a = Mat { data: a, rs: 1, cs: ld };
+                        let b = self.weights.matrix(0, taps.start);
+                        let beta = if written { 1.0 } else { 0.0 };
+                        gemm((s.pictures.len(), taps.len() * depth, width), a, b, beta, out, width);
+                        written = true;
+                    }
                 }
                 if !written {
                     out.fill(0.0);

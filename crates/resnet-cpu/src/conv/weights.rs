@@ -4,6 +4,8 @@
 //! has the largest stride) nor that of backward-data (rows as far apart as whole kernels). One pass over the weights per op
 //! pays for itself as soon as a few tiles read them; with fewer rows than that they are read where they lie.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use resnet_core::op::Conv2d;
 
@@ -28,6 +30,9 @@ pub(crate) enum Direction {
 
 /// The weights of one direction: element `(tap, i, j)` of a group is at `group·group_stride + tap·tap_stride + i·rs + j·cs`, with
 /// `i` below `depth`, along the sum, and `j` below `width`, along the output.
+///
+/// Backward-data counts taps from the last to the first, so that in both directions consecutive taps read pixels from left
+/// to right: it is a convolution with the window turned by half a turn.
 #[derive(Clone, Copy)]
 pub(crate) struct Weights<'a> {
     data: &'a [f32],
@@ -38,6 +43,8 @@ pub(crate) struct Weights<'a> {
     tap_stride: usize,
     rs: usize,
     cs: usize,
+    /// Whether memory has the taps the other way round.
+    turned: bool,
 }
 
 /// Floats of memory for arranged weights that an op needs.
@@ -65,12 +72,17 @@ impl<'a> Weights<'a> {
         let group_stride = n_taps * depth * width;
         let len = arranged_len(op, rows);
         if len == 0 {
-            return Self { data: w, n_taps, depth, width, group_stride, tap_stride: c, rs, cs };
+            let turned = direction == Direction::BackwardData;
+            return Self { data: w, n_taps, depth, width, group_stride, tap_stride: c, rs, cs, turned };
         }
         let window = Window::from(op);
         let arranged = grown(memory, len);
         threads.run(arranged.par_chunks_mut(c * k).enumerate(), |(i, matrix), _| {
-            let (group, tap) = (i / n_taps, i % n_taps);
+            let group = i / n_taps;
+            let tap = match direction {
+                Direction::Forward => i % n_taps,
+                Direction::BackwardData => n_taps - 1 - i % n_taps,
+            };
             if !window.uses(tap) {
                 return;
             }
@@ -91,6 +103,7 @@ impl<'a> Weights<'a> {
             width,
             group_stride,
             tap_stride: depth * width,
+            turned: false, // already
             rs: width,
             cs: 1,
         }
@@ -98,12 +111,23 @@ impl<'a> Weights<'a> {
 
     /// How many consecutive taps [`Weights::matrix`] can put below each other, to a depth of `wanted` or little more.
     pub(crate) fn taps_for(&self, wanted: usize) -> usize {
-        let stackable = self.tap_stride == self.depth * self.rs;
-        if stackable { wanted.div_ceil(self.depth).min(self.n_taps) } else { 1 }
+        if self.stackable() { wanted.div_ceil(self.depth).min(self.n_taps) } else { 1 }
     }
 
-    /// The weights from a tap of a group on, as many taps below each other as [`Weights::taps_for`] allows.
+    /// Cuts consecutive taps into what [`Weights::matrix`] can put below each other.
+    pub(crate) fn stacks(&self, taps: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let step = if self.stackable() { taps.len().max(1) } else { 1 };
+        let end = taps.end;
+        taps.step_by(step).map(move |tap| tap..(tap + step).min(end))
+    }
+
+    fn stackable(&self) -> bool {
+        self.tap_stride == self.depth * self.rs && !self.turned
+    }
+
+    /// The weights from a tap of a group on, as many taps below each other as [`Weights::stacks`] allows.
     pub(crate) fn matrix(&self, group: usize, tap: usize) -> Mat<'a> {
+        let tap = if self.turned { self.n_taps - 1 - tap } else { tap };
         let data = &self.data[group * self.group_stride + tap * self.tap_stride..];
         Mat { data, rs: self.rs, cs: self.cs }
     }

@@ -76,9 +76,13 @@ impl Cell<'_> {
     /// # Panics
     /// If a pixel is not the cell's, or there are several and not all pictures.
     pub(crate) fn run(&mut self, pixels: Range<usize>) -> &mut [f32] {
-        let inside = self.pixels.start <= pixels.start && pixels.start < pixels.end && pixels.end <= self.pixels.end;
+        let inside =
+            self.pixels.start <= pixels.start && pixels.start < pixels.end && pixels.end <= self.pixels.end;
         assert!(inside, "pixels {pixels:?} of a cell with {:?}", self.pixels);
-        assert!(pixels.len() == 1 || self.pictures.len() == self.n, "the rows of several pixels do not follow each other");
+        assert!(
+            pixels.len() == 1 || self.pictures.len() == self.n,
+            "the rows of several pixels do not follow each other"
+        );
         let first = (pixels.start * self.n + self.pictures.start) * self.c;
         let len = pixels.len() * self.pictures.len() * self.c;
         // SAFETY: `start` is a tensor of `Grid::pixels · n · c` numbers (asserted in `for_cells`), borrowed exclusively for 'a.

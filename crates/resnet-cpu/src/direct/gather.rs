@@ -54,7 +54,8 @@ pub(crate) fn is_flat(depth: usize, window: (usize, usize)) -> bool {
 impl Cut {
     pub(crate) fn new(geometry: &Geometry, n: usize, depth: usize) -> Self {
         let (height, columns) = geometry.out;
-        let flat = if is_flat(depth, geometry.window) { geometry.window.0 * geometry.window.1 * depth } else { 0 };
+        let flat =
+            if is_flat(depth, geometry.window) { geometry.window.0 * geometry.window.1 * depth } else { 0 };
         // Pictures: enough for a tile, more where pictures are small.
         let picture = geometry.rows.reach(0..height).len() * geometry.in_columns * depth;
         let wanted = (INPUT_BUDGET / picture.max(1)).min(n.div_ceil(16)) / ROWS * ROWS;
@@ -149,7 +150,8 @@ impl<R: Rows> Gather<'_, R> {
                     n_taps += 1;
                 }
             }
-            let a = Left { data: input, row: self.depth * if v == 1 { g.step.unwrap_or(1) } else { 1 }, step: 1 };
+            let a =
+                Left { data: input, row: self.depth * if v == 1 { g.step.unwrap_or(1) } else { 1 }, step: 1 };
             let pixel = row * columns + column;
             let out = cell.run(pixel..pixel + run);
             self.tiles(a, &mut taps[..n_taps], self.depth, panels.clone(), panel_len, out);

@@ -22,22 +22,22 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use resnet_core::op::Conv2d;
 
-use crate::engine::{Engine, grown};
-use crate::epilogue::{Forward, GradTarget, partial_len};
+use crate::engine::Engine;
+use crate::epilogue::{BLOCK, Forward, GradTarget, partial_len};
 use crate::kernels::sums;
 use crate::load::{GradLoad, Load};
 use crate::stats;
+use crate::threads::{ScratchLens, grown};
 
 use blocks::{Cell, for_cells};
 use gather::Gather;
 use geometry::Geometry;
 use weight::WeightPass;
 
-/// Memory and plans that outlive an op.
-#[derive(Default)]
+/// Plans that outlive an op.
 pub(crate) struct Direct {
+    enabled: bool,
     plans: HashMap<Conv2d, Arc<Plan>>,
-    panels: Vec<f32>,
 }
 
 /// How one convolution is cut in each direction.
@@ -49,20 +49,30 @@ struct Plan {
     weight_cut: weight::Cut,
 }
 
-/// Floats and f64s of scratch that one op needs.
-pub(crate) struct Scratch {
-    pub(crate) a: usize,
-    pub(crate) b: usize,
+/// Memory that one op needs in any direction.
+pub(crate) struct Need {
+    /// Per thread.
+    pub(crate) scratch: ScratchLens,
     pub(crate) partials: usize,
+    pub(crate) weights: usize,
     pub(crate) weight_partials: usize,
 }
 
-/// Whether these kernels compute an op: all convolutions but grouped ones and those with very large windows.
-pub(crate) fn handles(op: &Conv2d) -> bool {
-    op.groups() == 1 && op.r() * op.s() <= gather::MAX_TAPS
-}
-
 impl Direct {
+    pub(crate) fn new(enabled: bool) -> Self {
+        Self { enabled, plans: HashMap::new() }
+    }
+
+    /// Whether these kernels compute at all, or `matrixmultiply`.
+    pub(crate) fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Whether these kernels compute an op: all convolutions but grouped ones and those with very large windows.
+    pub(crate) fn handles(&self, op: &Conv2d) -> bool {
+        self.enabled && op.groups() == 1 && op.r() * op.s() <= gather::MAX_TAPS
+    }
+
     fn plan(&mut self, op: &Conv2d) -> Arc<Plan> {
         let plan = self.plans.entry(*op).or_insert_with(|| {
             let (forward, backward) = (Geometry::forward(op), Geometry::backward(op));
@@ -77,26 +87,23 @@ impl Direct {
         Arc::clone(plan)
     }
 
-    /// Plans an op, makes room for its weights and says what scratch all three directions need.
-    pub(crate) fn prepare(&mut self, op: &Conv2d) -> Scratch {
+    /// Plans an op, and says what memory it needs.
+    pub(crate) fn prepare(&mut self, op: &Conv2d) -> Need {
         let plan = self.plan(op);
         let taps = op.r() * op.s();
-        let panels = panels::len(op.k(), taps, op.c()).max(panels::len(op.c(), taps, op.k()));
-        grown(&mut self.panels, panels);
         let (forward, backward, weight) = (&plan.forward_cut, &plan.backward_cut, &plan.weight_cut);
-        Scratch {
-            a: forward.scratch.max(backward.scratch).max(weight.input),
-            b: weight.gradient.max(backward.grid.block * op.c()),
+        Need {
+            scratch: ScratchLens {
+                a: forward.scratch.max(backward.scratch).max(weight.input),
+                b: weight.gradient.max(BLOCK).max(op.c()),
+                ..ScratchLens::default()
+            },
             partials: (forward.grid.len() * 3 * op.k())
                 .max(backward.grid.len() * partial_len(op.c()))
                 .max(weight.n_chunks * op.k()),
+            weights: panels::len(op.k(), taps, op.c()).max(panels::len(op.c(), taps, op.k())),
             weight_partials: weight.n_chunks * panels::len(op.k(), taps, op.c()),
         }
-    }
-
-    /// Bytes of packed weights.
-    pub(crate) fn bytes(&self) -> usize {
-        size_of_val(self.panels.as_slice())
     }
 }
 
@@ -112,7 +119,7 @@ pub(crate) fn forward(
 ) {
     let plan = engine.direct.plan(op);
     let (k, isa) = (op.k(), engine.isa);
-    let panels = grown(&mut engine.direct.panels, panels::len(k, op.r() * op.s(), op.c()));
+    let panels = grown(&mut engine.weights, panels::len(k, op.r() * op.s(), op.c()));
     panels::forward(&engine.threads, op, w, panels);
     let gather = Gather {
         isa,
@@ -170,7 +177,7 @@ pub(crate) fn backward_data(
 ) {
     let plan = engine.direct.plan(op);
     let c = op.c();
-    let panels = grown(&mut engine.direct.panels, panels::len(c, op.r() * op.s(), op.k()));
+    let panels = grown(&mut engine.weights, panels::len(c, op.r() * op.s(), op.k()));
     panels::backward(&engine.threads, op, w, panels);
     let GradTarget { dx, add, epilogue, sums } = target;
     let gather = Gather {
@@ -208,15 +215,8 @@ pub(crate) fn backward_weight(
 ) {
     let plan = engine.direct.plan(op);
     let (k, cut) = (op.k(), plan.weight_cut);
-    let pass = WeightPass {
-        isa: engine.isa,
-        op,
-        geometry: &plan.forward,
-        cut,
-        x,
-        dy,
-        with_bias: dbias.is_some(),
-    };
+    let pass =
+        WeightPass { isa: engine.isa, op, geometry: &plan.forward, cut, x, dy, with_bias: dbias.is_some() };
     let len = panels::len(k, op.r() * op.s(), op.c());
     let weights = grown(&mut engine.weight_partials, cut.n_chunks * len);
     let biases = grown(&mut engine.partials, cut.n_chunks * k);

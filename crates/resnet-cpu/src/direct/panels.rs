@@ -11,22 +11,23 @@ pub(crate) fn len(width: usize, taps: usize, depth: usize) -> usize {
     width.div_ceil(WIDTH) * taps * depth * WIDTH
 }
 
+/// Steps of the sum that are transposed together: reads and writes of one square stay in the innermost cache.
+const SQUARE: usize = 64;
+
 /// Forward: `panels[k / 32][tap][c][k % 32] = w[k, tap, c]`, zero beyond the last kernel.
 pub(crate) fn forward(threads: &Threads, op: &Conv2d, w: &[f32], panels: &mut [f32]) {
-    let (depth, kernel) = (op.c(), op.r() * op.s() * op.c());
+    let kernel = op.r() * op.s() * op.c();
     let panels = panels.par_chunks_exact_mut(kernel * WIDTH).enumerate();
     threads.run(panels, |(i, panel), _| {
         let kernels = &w[i * WIDTH * kernel..((i + 1) * WIDTH).min(op.k()) * kernel];
-        // In squares that fit the innermost cache: reads run along a kernel, writes along a panel.
-        for (block, out) in panel.chunks_mut(depth.min(16) * WIDTH).enumerate() {
-            let first = block * depth.min(16);
-            let steps = out.len() / WIDTH;
-            if kernels.len() < WIDTH * kernel {
-                out.fill(0.0);
-            }
+        if kernels.len() < panel.len() {
+            panel.fill(0.0);
+        }
+        for (square, out) in panel.chunks_mut(SQUARE * WIDTH).enumerate() {
+            let first = square * SQUARE;
             for (j, w) in kernels.chunks_exact(kernel).enumerate() {
-                for (d, &w) in w[first..first + steps].iter().enumerate() {
-                    out[d * WIDTH + j] = w;
+                for (out, w) in out.chunks_exact_mut(WIDTH).zip(&w[first..]) {
+                    out[j] = *w;
                 }
             }
         }
@@ -57,11 +58,18 @@ pub(crate) fn reduce(threads: &Threads, op: &Conv2d, chunks: &[f32], dw: &mut [f
     let blocks = dw.par_chunks_mut(WIDTH * kernel).enumerate();
     threads.run(blocks, |(i, dw), _| {
         let panel = i * kernel * WIDTH;
-        for (j, dw) in dw.chunks_exact_mut(kernel).enumerate() {
-            for (d, dw) in dw.iter_mut().enumerate() {
-                let at = panel + d * WIDTH + j;
-                let sum: f32 = chunks.chunks_exact(all).map(|chunk| chunk[at]).fold(0.0, |s, v| s + v);
-                *dw = if add { *dw + sum } else { sum };
+        for first in (0..kernel).step_by(SQUARE) {
+            let steps = SQUARE.min(kernel - first);
+            for (n, chunk) in chunks.chunks_exact(all).enumerate() {
+                let square = &chunk[panel + first * WIDTH..][..steps * WIDTH];
+                for (j, dw) in dw.chunks_exact_mut(kernel).enumerate() {
+                    let dw = &mut dw[first..first + steps];
+                    if n == 0 && !add {
+                        dw.iter_mut().zip(square.chunks_exact(WIDTH)).for_each(|(d, row)| *d = row[j]);
+                    } else {
+                        dw.iter_mut().zip(square.chunks_exact(WIDTH)).for_each(|(d, row)| *d += row[j]);
+                    }
+                }
             }
         }
     });

@@ -56,7 +56,14 @@ impl Cut {
         let wanted = (GRADIENTS / op.w_desc().len()).clamp(2, CHUNKS).min(n_blocks);
         let chunk = n_blocks.div_ceil(wanted);
         let (input, gradient) = row(band);
-        Self { block, band, chunk, n_chunks: n_blocks.div_ceil(chunk), input: input * block, gradient: gradient * block }
+        Self {
+            block,
+            band,
+            chunk,
+            n_chunks: n_blocks.div_ceil(chunk),
+            input: input * block,
+            gradient: gradient * block,
+        }
     }
 }
 

@@ -7,13 +7,14 @@
 pub(crate) mod gemm;
 pub(crate) mod load;
 pub(crate) mod pool;
+pub(crate) mod product;
 pub(crate) mod sums;
 pub(crate) mod transpose;
 pub(crate) mod update;
 
 /// Vector instructions that the machine running the program has.
 ///
-/// A value other than [`Isa::Baseline`] exists only if [`Isa::detect`] found the instructions.
+/// A value other than [`Isa::Baseline`] exists only if the instructions were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Isa(Level);
 
@@ -29,33 +30,40 @@ pub(crate) enum Level {
 impl Isa {
     /// The best level of this machine.
     pub(crate) fn detect() -> Self {
+        Isa::avx512().or_else(Isa::avx2).unwrap_or_else(Isa::portable)
+    }
+
+    /// AVX-512, if this machine has the parts of it that are used.
+    pub(crate) fn avx512() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
         {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                return Isa(Level::Avx512);
-            }
-            if is_x86_feature_detected!("avx2") {
-                return Isa(Level::Avx2);
-            }
+            return Some(Isa(Level::Avx512));
         }
+        None
+    }
+
+    /// AVX2 and FMA, if this machine has both.
+    pub(crate) fn avx2() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Some(Isa(Level::Avx2));
+        }
+        None
+    }
+
+    /// What every machine of this architecture has.
+    pub(crate) fn portable() -> Self {
         Isa(Level::Baseline)
     }
 
     /// Every level of this machine, for tests that compare them.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
-        let mut all = vec![Isa(Level::Baseline)];
-        #[cfg(target_arch = "x86_64")]
-        match Isa::detect().0 {
-            Level::Avx512 => all.extend([Isa(Level::Avx2), Isa(Level::Avx512)]),
-            Level::Avx2 => all.push(Isa(Level::Avx2)),
-            Level::Baseline => {}
-        }
-        all
+        [Some(Isa::portable()), Isa::avx2(), Isa::avx512()].into_iter().flatten().collect()
     }
 
     pub(crate) fn level(self) -> Level {
@@ -98,7 +106,7 @@ macro_rules! kernel {
                 $crate::kernels::Level::Baseline => body $(::<$($param),+>)? ($($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::Level::Avx2 => {
-                    // SAFETY: the CPU must have AVX2. `Isa` has private content that `Isa::detect` alone sets to this level,
+                    // SAFETY: the CPU must have AVX2. `Isa` has private content that `Isa::avx2` alone sets to this level,
                     // after it found the feature.
                     unsafe { avx2 $(::<$($param),+>)? ($($arg),*) }
                 }

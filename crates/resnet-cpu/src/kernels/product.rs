@@ -45,9 +45,20 @@ pub(crate) struct Tile<'a> {
 ///
 /// # Panics
 /// If the tile is larger than [`ROWS`] × [`WIDTH`] or an operand ends before the sum does.
-pub(crate) fn product(isa: Isa, a: Left<'_>, b: &[f32], taps: &[Tap], depth: usize, out: Tile<'_>, add: bool) {
+pub(crate) fn product(
+    isa: Isa,
+    a: Left<'_>,
+    b: &[f32],
+    taps: &[Tap],
+    depth: usize,
+    out: Tile<'_>,
+    add: bool,
+) {
     let Tile { data, stride, rows, width } = out;
-    assert!((1..=ROWS).contains(&rows) && (1..=WIDTH).contains(&width) && depth > 0, "{rows} × {width} × {depth}");
+    assert!(
+        (1..=ROWS).contains(&rows) && (1..=WIDTH).contains(&width) && depth > 0,
+        "{rows} × {width} × {depth}"
+    );
     let last = |extent: usize, by: usize| (extent - 1) * by;
     let (a_span, b_span) = (last(rows, a.row) + last(depth, a.step), depth * WIDTH);
     let fits = |tap: &Tap| tap.a + a_span < a.data.len() && tap.b + b_span <= b.len();
@@ -86,7 +97,8 @@ unsafe fn run(
     rows: usize,
     add: bool,
 ) {
-    let operands = Operands { a: a.data.as_ptr(), row: a.row, step: a.step, b, taps, depth, out, stride, add };
+    let operands =
+        Operands { a: a.data.as_ptr(), row: a.row, step: a.step, b, taps, depth, out, stride, add };
     match isa.level() {
         // SAFETY (all arms): the caller vouches for the pointers. An `Isa` of a level exists only where `Isa::detect`
         // found its features.
@@ -288,11 +300,23 @@ mod x86 {
         };
     }
     lanes!(
-        __m512, 16, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_add_ps,
+        __m512,
+        16,
+        _mm512_setzero_ps,
+        _mm512_loadu_ps,
+        _mm512_set1_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps,
         _mm512_storeu_ps
     );
     lanes!(
-        __m256, 8, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_ps,
+        __m256,
+        8,
+        _mm256_setzero_ps,
+        _mm256_loadu_ps,
+        _mm256_set1_ps,
+        _mm256_fmadd_ps,
+        _mm256_add_ps,
         _mm256_storeu_ps
     );
 }

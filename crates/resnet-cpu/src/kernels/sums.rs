@@ -51,7 +51,7 @@ kernel! {
 }
 
 kernel! {
-    /// `Σ g` and `Σ g·(y − mean)` of each column.
+    /// Adds `Σ g` and `Σ g·(y − mean)` of each column.
     fn gradient(g: &[f32], y: &[f32], mean: &[f32], sum_g: &mut [f64], sum_gy: &mut [f64]) {
         let c = mean.len();
         let mut column = 0;
@@ -79,9 +79,55 @@ kernel! {
                     }
                 }
             }
-            sum_g[column..column + width].copy_from_slice(&s[..width]);
-            sum_gy[column..column + width].copy_from_slice(&t[..width]);
+            for i in 0..width {
+                sum_g[column + i] += s[i];
+                sum_gy[column + i] += t[i];
+            }
             column += width;
+        }
+    }
+}
+
+kernel! {
+    /// Adds the sums of the deviations from `pivot`, and of their squares, of each column of `x`.
+    fn add_deviations(x: &[f32], pivot: &[f64], sum: &mut [f64], squares: &mut [f64]) {
+        let c = pivot.len();
+        let mut column = 0;
+        while column + LANES <= c {
+            let at = column..column + LANES;
+            let (pivot, sum, squares) = (&pivot[at.clone()], &mut sum[at.clone()], &mut squares[at.clone()]);
+            let (mut s, mut t) = ([0.0f64; LANES], [0.0f64; LANES]);
+            for row in x.chunks_exact(c) {
+                let row = &row[at.clone()];
+                for i in 0..LANES {
+                    let d = f64::from(row[i]) - pivot[i];
+                    s[i] += d;
+                    t[i] += d * d;
+                }
+            }
+            for i in 0..LANES {
+                sum[i] += s[i];
+                squares[i] += t[i];
+            }
+            column += LANES;
+        }
+        for row in x.chunks_exact(c) {
+            for i in column..c {
+                let d = f64::from(row[i]) - pivot[i];
+                sum[i] += d;
+                squares[i] += d * d;
+            }
+        }
+    }
+}
+
+kernel! {
+    /// Adds the sum of the first `sum.len()` columns of `x`, rows of `stride` numbers, to `sum`.
+    fn strided_columns(x: &[f32], stride: usize, sum: &mut [f64]) {
+        for row in x.chunks_exact(stride) {
+            for (s, &x) in sum.iter_mut().zip(row) {
+                *s += f64::from(x);
+            }
         }
     }
 }
