@@ -2,7 +2,7 @@
 
     python make_networks.py > networks.json        (needs torch and torchvision)
 
-Weights and pictures are not stored: both sides compute them from names by `formula` below.
+Weights and pictures are not stored: both sides compute them from names by `formula.py`.
 Gradients and parameters are stored as two numbers each, the L2 norm and the dot product with another formula vector.
 The small networks are written out here in the order of the papers; ResNet-18 is torchvision's own.
 """
@@ -16,29 +16,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 import torchvision
 
-torch.set_default_dtype(torch.float64)
-
-
-def fnv1a(name):
-    h = 0x811C9DC5
-    for b in name.encode():
-        h = ((h ^ b) * 0x01000193) & 0xFFFFFFFF
-    return h
-
-
-def formula(name, n):
-    """n numbers in [0, 1): a 32-bit mix of the position and the name's hash."""
-    x = (torch.arange(1, n + 1, dtype=torch.int64) * 2654435761 + fnv1a(name)) & 0xFFFFFFFF
-    x = x ^ (x >> 16)
-    x = (x * 0x7FEB352D) & 0xFFFFFFFF
-    x = x ^ (x >> 15)
-    x = (x * 0x846CA68B) & 0xFFFFFFFF
-    x = x ^ (x >> 16)
-    return x.double() / 4294967296.0
-
-
-def f32(x):
-    return x.float().double()
+from formula import f32, formula
 
 
 def start(name, shape, is_norm):

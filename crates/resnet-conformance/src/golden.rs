@@ -13,6 +13,9 @@ use serde_json::Value;
 
 const NETWORKS: &str = include_str!("../golden/networks.json");
 
+/// Single ops as PyTorch computes them, for the tests of the reference; `golden/make_ops.py` makes it.
+pub const OPS: &str = include_str!("../golden/ops.json");
+
 /// What a comparison says: nothing, or what differed from what.
 pub type Verdict = Result<(), String>;
 
