@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{backend, numbers, read, seeded, with, zeros};
+use common::{backend, kernels, numbers, read, seeded, with, zeros};
 use resnet_core::op::{
     AvgPool, Combine, Conv2d, MaxPool, Metrics, Optimizer, PadValue, Padding, SoftmaxCrossEntropy,
     StepScalars, Targets,
@@ -11,7 +11,7 @@ use resnet_core::op::{
 use resnet_core::{
     Accumulate, Backend, DType, GradOut, GradSource, GradSums, HostData, Param, ParamKind, Source, TensorDesc,
 };
-use resnet_cpu::{Buffer, CpuBackend};
+use resnet_cpu::{Buffer, CpuBackend, Kernel};
 
 /// Sums as bits, through the op that finishes them.
 fn sums_bits(b: &mut CpuBackend, c: usize, m: usize, sums: &Buffer) -> Vec<f32> {
@@ -36,8 +36,8 @@ fn sums_bits(b: &mut CpuBackend, c: usize, m: usize, sums: &Buffer) -> Vec<f32> 
 }
 
 /// Everything that a few ops write, on a backend with this many threads.
-fn everything(threads: usize) -> Vec<Vec<u32>> {
-    let b = &mut backend(threads);
+fn everything(threads: usize, kernel: Kernel) -> Vec<Vec<u32>> {
+    let b = &mut backend(threads, kernel);
     let mut out: Vec<Vec<f32>> = Vec::new();
     let op = Conv2d::new((70, 9, 9, 24), 40, (3, 3), 2, Padding::all(1), 1, DType::F32).unwrap();
     let (x, _) = seeded(b, op.x_desc(), 1);
@@ -116,10 +116,12 @@ fn everything(threads: usize) -> Vec<Vec<u32>> {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let one = everything(1);
-    for threads in [2, 3, 7] {
-        for (i, (a, b)) in one.iter().zip(everything(threads)).enumerate() {
-            assert!(*a == b, "result {i} differs between 1 and {threads} threads");
+    for kernel in kernels() {
+        let one = everything(1, kernel);
+        for threads in [2, 3, 7] {
+            for (i, (a, b)) in one.iter().zip(everything(threads, kernel)).enumerate() {
+                assert!(*a == b, "{kernel}: result {i} differs between 1 and {threads} threads");
+            }
         }
     }
 }

@@ -4,12 +4,13 @@
 
 mod common;
 
-use common::{backend, read, seeded, zeros};
+use common::{backend, kernels, read, seeded, zeros};
 use resnet_core::op::{BatchNorm, Conv2d, Padding};
 use resnet_core::{
     Accumulate, Backend, DType, GradNorm, GradOut, GradSource, GradSums, Residual, Running, Source,
     TensorDesc,
 };
+use resnet_cpu::CpuBackend;
 
 /// Pictures, extent, channels, kernels, window, stride, padding, groups.
 type Case = (usize, usize, usize, usize, usize, usize, usize, usize);
@@ -76,7 +77,10 @@ fn add((sum, magnitude): &mut (f64, f64), term: f64) {
 
 #[test]
 fn forward_with_every_part_of_a_source_and_sums() {
-    let b = &mut backend(2);
+    kernels().for_each(|kernel| forward(&mut backend(2, kernel)));
+}
+
+fn forward(b: &mut CpuBackend) {
     for case in CASES {
         let op = op(case);
         let (raw, raw_v) = seeded(b, op.x_desc(), 1);
@@ -126,7 +130,10 @@ fn forward_with_every_part_of_a_source_and_sums() {
 
 #[test]
 fn backward_data_with_every_part_of_an_output() {
-    let b = &mut backend(2);
+    kernels().for_each(|kernel| backward_data(&mut backend(2, kernel)));
+}
+
+fn backward_data(b: &mut CpuBackend) {
     for case in CASES {
         let op = op(case);
         let (k, c) = (op.k(), op.c());
@@ -198,7 +205,10 @@ fn backward_data_with_every_part_of_an_output() {
 
 #[test]
 fn backward_weight_adds_and_takes_the_bias_along() {
-    let b = &mut backend(2);
+    kernels().for_each(|kernel| backward_weight(&mut backend(2, kernel)));
+}
+
+fn backward_weight(b: &mut CpuBackend) {
     for case in CASES {
         let op = op(case);
         let k = op.k();

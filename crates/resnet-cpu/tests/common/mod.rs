@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 use resnet_core::{Backend, HostData, HostDataMut, TensorDesc};
-use resnet_cpu::{Buffer, CpuBackend};
+use resnet_cpu::{Buffer, CpuBackend, Kernel};
 
 /// Numbers in −1…1, the same for the same seed.
 pub(crate) fn numbers(len: usize, seed: u64) -> Vec<f32> {
@@ -16,8 +16,13 @@ pub(crate) fn numbers(len: usize, seed: u64) -> Vec<f32> {
     std::iter::repeat_with(next).take(len).collect()
 }
 
-pub(crate) fn backend(threads: usize) -> CpuBackend {
-    CpuBackend::new(Some(threads)).unwrap()
+/// The kernels that this machine has.
+pub(crate) fn kernels() -> impl Iterator<Item = Kernel> {
+    Kernel::ALL.into_iter().filter(|&kernel| CpuBackend::with_kernel(Some(1), kernel).is_ok())
+}
+
+pub(crate) fn backend(threads: usize, kernel: Kernel) -> CpuBackend {
+    CpuBackend::with_kernel(Some(threads), kernel).unwrap()
 }
 
 /// A buffer that holds these numbers.
