@@ -19,7 +19,7 @@ fn conventions() -> impl Strategy<Value = Conventions> {
     ];
     let padding = prop_oneof![Just(PaddingStyle::Symmetric), Just(PaddingStyle::Same)];
     let eps = prop_oneof![40 => Just(1e-5f32), 1 => Just(0.0), 1 => Just(f32::NAN)];
-    (any::<[bool; 5]>(), eps, init, padding).prop_map(|(flags, norm_eps, init, padding)| Conventions {
+    (any::<[bool; 8]>(), eps, init, padding).prop_map(|(flags, norm_eps, init, padding)| Conventions {
         conv_bias: flags[0],
         norm_eps,
         norm_momentum: 0.1,
@@ -29,6 +29,9 @@ fn conventions() -> impl Strategy<Value = Conventions> {
         zero_init_residual: flags[3],
         init,
         count_statistics: flags[4],
+        bias_before_norm: flags[5],
+        stem_pool_zeros: flags[6],
+        v2_stride_last_block: flags[7],
     })
 }
 
@@ -37,7 +40,7 @@ prop_compose! {
         stages in prop::collection::vec((1usize..4, extent(40), extent(40)), 1..6),
         variant in prop::sample::select(Variant::ALL.to_vec()),
         block in prop::sample::select(vec![Block::Basic, Block::Bottleneck]),
-        stem in prop::sample::select(vec![Stem::Imagenet, Stem::Deep, Stem::Small]),
+        stem in prop::sample::select(vec![Stem::Imagenet, Stem::Deep, Stem::Tiered, Stem::Small]),
         shortcut in prop::sample::select(vec![
             Shortcut::Projection, Shortcut::BareProjection, Shortcut::ZeroPad, Shortcut::Pooled,
         ]),

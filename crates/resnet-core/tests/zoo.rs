@@ -1,7 +1,7 @@
 //! The published figures of every network, and what each name means.
 
 use resnet_core::graph::{Layer, Shape};
-use resnet_core::zoo::{self, Block, ResNetSpec, Shortcut, Variant};
+use resnet_core::zoo::{self, Block, Conventions, ResNetSpec, Shortcut, Stem, Variant};
 use resnet_core::{Error, Graph};
 
 fn spec(name: &str) -> ResNetSpec {
@@ -293,4 +293,39 @@ fn residual_branches_can_start_at_zero() {
     assert_eq!(zeros(spec("resnet20-cifar")), ["layer1.0.bn2.weight"]);
     assert_eq!(zeros(spec("resnet29-cifar")), ["layer1.0.bn3.weight"]);
     assert_eq!(zeros(spec("resnet29v2-cifar")), ["layer1.0.conv3.weight"]);
+}
+
+/// Keras Applications, ResNet50V2: the published count includes the moving statistics.
+#[test]
+fn the_axes_reach_keras_applications_v2() {
+    let mut spec = zoo::arch("resnet50v2").expect("known");
+    spec.conventions = Conventions {
+        conv_bias: true,
+        bias_before_norm: false,
+        stem_pool_zeros: true,
+        v2_stride_last_block: true,
+        ..spec.conventions
+    };
+    let graph = spec.build().expect("builds");
+    assert_eq!(graph.trainable_params() + graph.state_params(), 25_613_800);
+    let shape = |name: &str| graph.nodes().iter().find(|n| n.name == name).map(|n| (n.shape.c, n.shape.h));
+    assert_eq!(shape("layer1.1.add"), Some((256, 56)));
+    assert_eq!(shape("layer1.2.downsample"), Some((256, 28)));
+    assert_eq!(shape("layer4.0.add"), Some((2048, 7)));
+    let input = |name: &str| {
+        let node = graph.nodes().iter().find(|n| n.name == name).expect("a node");
+        graph.node(node.inputs[0]).name.clone()
+    };
+    assert_eq!(input("layer1.2.downsample"), "layer1.1.add");
+    assert_eq!(input("layer1.0.downsample.0"), "layer1.0.relu1");
+}
+
+#[test]
+fn a_tiered_stem_widens_step_by_step() {
+    let spec = ResNetSpec { stem: Stem::Tiered, ..zoo::arch("resnet18d").expect("known") };
+    let graph = spec.build().expect("builds");
+    let out = |name: &str| graph.nodes().iter().find(|n| n.name == name).map(|n| n.shape.c);
+    assert_eq!([out("conv1.0"), out("conv1.3"), out("conv1.6")], [Some(24), Some(32), Some(64)]);
+    let narrow = ResNetSpec { stem_width: 2, ..spec };
+    assert!(narrow.build().is_err_and(|e| e.to_string().contains("stem width")));
 }

@@ -43,10 +43,12 @@ pub fn resnet() -> impl Strategy<Value = ResNetSpec> {
         Shortcut::ZeroPad,
         Shortcut::Pooled,
     ]);
-    let stem = prop_oneof![Just(Stem::Small), Just(Stem::Imagenet), Just(Stem::Deep)];
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let stem = prop_oneof![Just(Stem::Small), Just(Stem::Imagenet), Just(Stem::Deep), Just(Stem::Tiered)];
+    let flags = any::<[bool; 6]>();
     (variant, block, shortcut, stem, prop::collection::vec(1..=2usize, 1..=3), 7..=11usize, flags).prop_map(
-        |(variant, block, shortcut, stem, depths, size, (same, conv_bias, v2_stride_first))| {
+        |(variant, block, shortcut, stem, depths, size, flags)| {
+            let [same, conv_bias, bias_before_norm, stem_pool_zeros, v2_stride_first, v2_stride_last_block] =
+                flags;
             let mut spec = tiny(variant, block, shortcut);
             spec.widths.push(Width { middle: 8, out: spec.widths[1].out + 2 });
             spec.widths.truncate(depths.len());
@@ -56,7 +58,10 @@ pub fn resnet() -> impl Strategy<Value = ResNetSpec> {
             spec.conventions = Conventions {
                 padding: if same { PaddingStyle::Same } else { PaddingStyle::Symmetric },
                 conv_bias,
+                bias_before_norm,
+                stem_pool_zeros,
                 v2_stride_first,
+                v2_stride_last_block,
                 ..Conventions::default()
             };
             spec

@@ -83,6 +83,8 @@ pub enum Stem {
     /// Three 3×3 (the first with stride 2, the first two half as wide), then the max-pool.
     /// He et al. 2018, *Bag of Tricks*, ResNet-C.
     Deep,
+    /// As [`Stem::Deep`], the first 3×3 three eighths as wide: the `t` networks of timm.
+    Tiered,
     /// One 3×3 with stride 1, no pool: CIFAR networks, and ImageNet widths on small pictures.
     Small,
 }
@@ -133,8 +135,11 @@ pub enum InitScheme {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Conventions {
-    /// Whether convolutions have a bias although a normalisation follows.
+    /// Whether convolutions have a bias.
     pub conv_bias: bool,
+    /// Whether that holds for a convolution that a normalisation follows at once, which makes its bias superfluous.
+    /// In the v2 networks of Keras Applications only the others have one.
+    pub bias_before_norm: bool,
     /// Added to the variance in every normalisation.
     pub norm_eps: f32,
     /// Weight of the new batch in the running statistics (Keras and Paddle write 1 minus it).
@@ -143,6 +148,12 @@ pub struct Conventions {
     pub unbiased_running_var: bool,
     /// How windows are padded.
     pub padding: PaddingStyle,
+    /// Whether the stem's max-pool sees zeros outside the image, as in Keras Applications, rather than nothing.
+    /// Changes the result in v2 only, where the pool reads values of either sign.
+    pub stem_pool_zeros: bool,
+    /// Whether the stride of a v2 stage is in its last block, in every stage but the last, rather than in the first block of
+    /// every stage but the first: Keras Applications. The input of such a block passes as every second pixel of itself.
+    pub v2_stride_last_block: bool,
     /// Whether a v2 bottleneck has its stride on the first 1×1 (He et al. 2016) rather than on the 3×3 (timm).
     pub v2_stride_first: bool,
     /// Whether residual branches start at zero, by γ of the last normalisation, or in v2 by the last kernel.
@@ -159,10 +170,13 @@ impl Default for Conventions {
     fn default() -> Self {
         Self {
             conv_bias: false,
+            bias_before_norm: true,
             norm_eps: 1e-5,
             norm_momentum: 0.1,
             unbiased_running_var: true,
             padding: PaddingStyle::Symmetric,
+            stem_pool_zeros: false,
+            v2_stride_last_block: false,
             v2_stride_first: false,
             zero_init_residual: false,
             init: InitScheme::Torchvision,

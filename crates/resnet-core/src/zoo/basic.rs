@@ -1,7 +1,7 @@
 //! The basic block: two 3×3 convolutions.
 
 use super::build::{Net, Unit};
-use super::shortcut::{add_shortcut, changes_shape, shortcut};
+use super::shortcut::{add_shortcut, pre_activation_shortcut};
 use crate::{NodeId, Result};
 
 /// He et al. 2015, figure 5, left: `relu(x + bn(conv(relu(bn(conv(x))))))`.
@@ -23,7 +23,6 @@ pub(super) fn pre_activation(net: &mut Net<'_>, x: NodeId, unit: &Unit) -> Resul
     let y = net.norm("bn2", y)?;
     let y = net.relu("relu2", y)?;
     let y = net.last_conv("conv2", y, 3, unit.out)?;
-    // Where the shape changes both branches read the pre-activation; elsewhere the input passes untouched.
-    let x = if changes_shape(net, x, unit) { shortcut(net, a, unit)? } else { x };
+    let x = pre_activation_shortcut(net, x, a, unit)?;
     net.add(y, x)
 }

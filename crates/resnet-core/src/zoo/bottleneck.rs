@@ -1,7 +1,7 @@
 //! The bottleneck block: 1×1 to fewer channels, 3×3, 1×1 to more.
 
 use super::build::{Net, Unit};
-use super::shortcut::{add_shortcut, changes_shape, shortcut};
+use super::shortcut::{add_shortcut, pre_activation_shortcut};
 use crate::{NodeId, Result};
 
 /// He et al. 2015, figure 5, right. The 3×3 may be grouped (Xie et al. 2016, *Aggregated Residual Transformations*, figure 3c).
@@ -31,8 +31,7 @@ pub(super) fn pre_activation(net: &mut Net<'_>, x: NodeId, unit: &Unit) -> Resul
     let y = net.norm("bn3", y)?;
     let y = net.relu("relu3", y)?;
     let y = net.last_conv("conv3", y, 1, unit.out)?;
-    // Where the shape changes both branches read the pre-activation; elsewhere the input passes untouched.
-    let x = if changes_shape(net, x, unit) { shortcut(net, a, unit)? } else { x };
+    let x = pre_activation_shortcut(net, x, a, unit)?;
     net.add(y, x)
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Unit {
     pub(super) middle: usize,
     /// Channels of its output.
     pub(super) out: usize,
-    /// 2 in the first block of every stage but the first.
+    /// 2 in the first block of every stage but the first, or as [`Conventions::v2_stride_last_block`] says.
     pub(super) stride: usize,
 }
 
@@ -32,8 +32,7 @@ impl ResNetSpec {
         for (s, (depth, width)) in self.depths.iter().zip(&self.widths).enumerate() {
             for b in 0..*depth {
                 net.scope = format!("layer{}.{b}.", s + 1);
-                let stride = if s > 0 && b == 0 { 2 } else { 1 };
-                let unit = Unit { middle: width.middle, out: width.out, stride };
+                let unit = Unit { middle: width.middle, out: width.out, stride: self.stride(s, b) };
                 x = match (self.block, self.variant) {
                     (Block::Basic, Variant::V2) => basic::pre_activation(&mut net, x, &unit)?,
                     (Block::Basic, _) => basic::post_activation(&mut net, x, &unit)?,
@@ -106,7 +105,7 @@ impl Net<'_> {
         self.graph.padding(x, (window, window), stride, same, window / 2)
     }
 
-    /// A `k × k` convolution.
+    /// A `k × k` convolution that a normalisation follows.
     pub(super) fn conv(
         &mut self,
         name: &str,
@@ -118,7 +117,7 @@ impl Net<'_> {
         self.grouped_conv(name, x, k, out, stride, 1)
     }
 
-    /// A `k × k` convolution in groups.
+    /// A `k × k` convolution in groups that a normalisation follows.
     pub(super) fn grouped_conv(
         &mut self,
         name: &str,
@@ -128,21 +127,40 @@ impl Net<'_> {
         stride: usize,
         groups: usize,
     ) -> Result<NodeId> {
-        let init = match self.conventions().init {
-            InitScheme::Torchvision => Init::KaimingNormalFanOut,
-            InitScheme::Pytorch => Init::UniformFanIn,
-            InitScheme::Keras => Init::GlorotUniform,
-            InitScheme::Paddle => Init::KaimingNormalFanIn,
-        };
-        self.conv_with(name, x, k, out, stride, groups, init)
+        let c = self.conventions();
+        let bias = c.conv_bias && c.bias_before_norm;
+        self.conv_with(name, x, k, out, stride, groups, self.kernel_init(), bias)
+    }
+
+    /// A `k × k` convolution that no normalisation follows.
+    pub(super) fn bare_conv(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        k: usize,
+        out: usize,
+        stride: usize,
+    ) -> Result<NodeId> {
+        let bias = self.conventions().conv_bias;
+        self.conv_with(name, x, k, out, stride, 1, self.kernel_init(), bias)
     }
 
     /// The last convolution of a pre-activation branch, which may start at zero.
     pub(super) fn last_conv(&mut self, name: &str, x: NodeId, k: usize, out: usize) -> Result<NodeId> {
         if self.conventions().zero_init_residual {
-            return self.conv_with(name, x, k, out, 1, 1, Init::Value(0.0));
+            let bias = self.conventions().conv_bias;
+            return self.conv_with(name, x, k, out, 1, 1, Init::Value(0.0), bias);
         }
-        self.conv(name, x, k, out, 1)
+        self.bare_conv(name, x, k, out, 1)
+    }
+
+    fn kernel_init(&self) -> Init {
+        match self.conventions().init {
+            InitScheme::Torchvision => Init::KaimingNormalFanOut,
+            InitScheme::Pytorch => Init::UniformFanIn,
+            InitScheme::Keras => Init::GlorotUniform,
+            InitScheme::Paddle => Init::KaimingNormalFanIn,
+        }
     }
 
     fn conv_with(
@@ -154,6 +172,7 @@ impl Net<'_> {
         stride: usize,
         groups: usize,
         init: Init,
+        bias: bool,
     ) -> Result<NodeId> {
         let fan_in = (self.graph.shape(x).c / groups).max(1) * k * k;
         let layer = ConvLayer {
@@ -163,7 +182,7 @@ impl Net<'_> {
             padding: self.padding(x, k, stride),
             groups,
             init,
-            bias: self.conventions().conv_bias.then(|| self.bias_init(fan_in)),
+            bias: bias.then(|| self.bias_init(fan_in)),
         };
         self.graph.conv(&self.path(name), x, layer)
     }
@@ -195,10 +214,16 @@ impl Net<'_> {
         self.graph.add(&self.path("add"), branch, shortcut)
     }
 
-    /// Max-pool that ignores what lies outside the image.
-    pub(super) fn max_pool(&mut self, name: &str, x: NodeId, window: usize, stride: usize) -> Result<NodeId> {
-        let padding = self.padding(x, window, stride);
-        let layer = PoolLayer { window: (window, window), stride, padding };
+    /// The stem's 3×3 max-pool with stride 2.
+    pub(super) fn stem_pool(&mut self, name: &str, x: NodeId) -> Result<NodeId> {
+        let layer = PoolLayer { window: (3, 3), stride: 2, padding: self.padding(x, 3, 2) };
+        let outside = if self.conventions().stem_pool_zeros { PadValue::Zero } else { PadValue::NegInf };
+        self.graph.max_pool(&self.path(name), x, layer, outside)
+    }
+
+    /// Every `stride`-th pixel.
+    pub(super) fn skip_pixels(&mut self, name: &str, x: NodeId, stride: usize) -> Result<NodeId> {
+        let layer = PoolLayer { window: (1, 1), stride, padding: Padding::default() };
         self.graph.max_pool(&self.path(name), x, layer, PadValue::NegInf)
     }
 

@@ -5,7 +5,7 @@ use super::{Shortcut, Variant};
 use crate::{NodeId, Result};
 
 /// Whether the input of a block cannot be added to its output as it is.
-pub(super) fn changes_shape(net: &Net<'_>, x: NodeId, unit: &Unit) -> bool {
+fn changes_shape(net: &Net<'_>, x: NodeId, unit: &Unit) -> bool {
     unit.stride != 1 || net.graph.shape(x).c != unit.out
 }
 
@@ -16,18 +16,39 @@ pub(super) fn shortcut(net: &mut Net<'_>, x: NodeId, unit: &Unit) -> Result<Node
     }
     let post_activation = net.spec.variant != Variant::V2;
     match net.spec.shortcut {
-        Shortcut::BareProjection => net.conv("downsample.0", x, 1, unit.out, unit.stride),
-        Shortcut::Projection => {
+        Shortcut::Projection if post_activation => {
             let y = net.conv("downsample.0", x, 1, unit.out, unit.stride)?;
-            if post_activation { net.norm("downsample.1", y) } else { Ok(y) }
+            net.norm("downsample.1", y)
+        }
+        Shortcut::Projection | Shortcut::BareProjection => {
+            net.bare_conv("downsample.0", x, 1, unit.out, unit.stride)
         }
         Shortcut::Pooled => {
             let y = if unit.stride == 1 { x } else { net.halve("downsample.0", x, unit.stride)? };
+            if !post_activation {
+                return net.bare_conv("downsample.1", y, 1, unit.out, 1);
+            }
             let y = net.conv("downsample.1", y, 1, unit.out, 1)?;
-            if post_activation { net.norm("downsample.2", y) } else { Ok(y) }
+            net.norm("downsample.2", y)
         }
         Shortcut::ZeroPad => net.zero_pad("downsample", x, unit.stride, unit.out),
     }
+}
+
+/// The way around a pre-activation branch: `x` is the input of the block, `a` its pre-activation, which the branch reads.
+///
+/// Where the shape changes the shortcut reads the pre-activation too; elsewhere the input passes untouched.
+pub(super) fn pre_activation_shortcut(
+    net: &mut Net<'_>,
+    x: NodeId,
+    a: NodeId,
+    unit: &Unit,
+) -> Result<NodeId> {
+    let only_stride = unit.stride != 1 && net.graph.shape(x).c == unit.out;
+    if only_stride && net.spec.conventions.v2_stride_last_block {
+        return net.skip_pixels("downsample", x, unit.stride);
+    }
+    if changes_shape(net, x, unit) { shortcut(net, a, unit) } else { Ok(x) }
 }
 
 /// Adds the shortcut to a post-activation branch. A plain network has none.

@@ -21,7 +21,7 @@ pub struct ResNetSpec {
     pub variant: Variant,
     /// What a block is made of.
     pub block: Block,
-    /// Blocks per stage. Each stage but the first halves the image.
+    /// Blocks per stage. The image is halved between two stages.
     pub depths: Vec<usize>,
     /// Channels per stage.
     pub widths: Vec<Width>,
@@ -95,6 +95,15 @@ impl ResNetSpec {
         }
     }
 
+    /// Stride of block `b` of stage `s`.
+    pub(super) fn stride(&self, s: usize, b: usize) -> usize {
+        let last = s + 1 < self.depths.len() && b + 1 == self.depths[s];
+        let first = s > 0 && b == 0;
+        let in_last = self.variant == Variant::V2 && self.conventions.v2_stride_last_block;
+        let halves = if in_last { last } else { first };
+        if halves { 2 } else { 1 }
+    }
+
     /// Checks everything that no single layer can check.
     pub(super) fn validate(&self) -> Result<()> {
         let refuse = |what: &str, why: String| Err(Error::invalid(format!("{}: {what}", self.arch), why));
@@ -134,10 +143,18 @@ impl ResNetSpec {
         if self.block == Block::Basic && self.groups != 1 {
             return refuse("groups", format!("{} given, a basic block has 1", self.groups));
         }
-        if self.stem == Stem::Deep && self.stem_width < 2 {
+        let narrowest = match self.stem {
+            Stem::Deep => 2,
+            Stem::Tiered => 3,
+            Stem::Imagenet | Stem::Small => 1,
+        };
+        if self.stem_width < narrowest {
             return refuse(
                 "stem width",
-                "1 given, a deep stem needs at least 2: its first layers are half as wide".into(),
+                format!(
+                    "{} given, at least {narrowest} wanted: the first layers of this stem are narrower",
+                    self.stem_width
+                ),
             );
         }
         let c = &self.conventions;
