@@ -4,8 +4,8 @@ use resnet_core::op::{
     AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
 };
 use resnet_core::{
-    Accumulate, Backend, DType, Error, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running, Source,
-    TensorDesc,
+    Accumulate, Backend, DType, Error, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running,
+    Source, TensorDesc,
 };
 
 use crate::buffer::{Buffer, buffer_bytes};
@@ -66,11 +66,8 @@ impl Backend for CpuBackend {
     fn describe(&self) -> String {
         let threads = self.engine.threads.count();
         let plural = if threads == 1 { "" } else { "s" };
-        format!(
-            "{}, {threads} thread{plural}, im2col + matrixmultiply, {}",
-            model_name(),
-            self.engine.isa.name()
-        )
+        let kernels = if self.engine.direct.enabled() { "micro-kernels" } else { "im2col + matrixmultiply" };
+        format!("{}, {threads} thread{plural}, {kernels}, {}", model_name(), self.engine.isa.name())
     }
 
     fn supports(&self, dtype: DType) -> bool {

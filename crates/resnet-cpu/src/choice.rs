@@ -47,7 +47,10 @@ impl Kernel {
             Kernel::Avx2 => Isa::avx2(),
             Kernel::Portable => Some(Isa::portable()),
         };
-        wanted.ok_or_else(|| Error::Unsupported { backend: crate::NAME, what: format!("{self} on this machine") })
+        wanted.ok_or_else(|| Error::Unsupported {
+            backend: crate::NAME,
+            what: format!("{self} on this machine"),
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! The CPU backend: the ops of [`resnet_core`] in f32 on the cores of one machine.
 //!
-//! It is the baseline that every CPU can run: im2col, `matrixmultiply` and `rayon`, and passes that the compiler vectorises.
-//! It exists to be correct, the same on every run, and fast enough to train with.
+//! It has two ways to convolve: micro-kernels of its own, whose sums stay in registers (`direct`), and im2col with
+//! `matrixmultiply` (`conv`), which every CPU can run and which the first is compared with. [`Kernel`] chooses.
+//! Everything else is passes that the compiler vectorises, on `rayon`'s threads.
 //!
 //! Two decisions shape it.
 //! Activations lie pixel-major (`h × w × n × c`, see [`Buffer`]), which turns a convolution into plain matrix products.
@@ -13,7 +14,8 @@
 //! - `buffer`, `transfer`: memory, and the way in and out.
 //! - `threads`, `engine`, `prepare`: who runs a tile, with which scratch.
 //! - `window`, `load`, `epilogue`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
-//! - `conv`, `combine`, `max_pool`, `avg_pool`, `norm`, `loss`, `ingest`, `update`: the ops, forward and backward side by side.
+//! - `direct`: convolution by micro-kernels. `conv`: the three ops, and im2col.
+//! - `combine`, `max_pool`, `avg_pool`, `norm`, `loss`, `ingest`, `update`: the ops, forward and backward side by side.
 //! - `kernels`: the inner loops and the matrix product. The only unsafe code is there.
 #![deny(unsafe_code)]
 

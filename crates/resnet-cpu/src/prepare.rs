@@ -25,7 +25,9 @@ impl Need {
     /// Takes in an op.
     pub(crate) fn add(&mut self, op: &Op, direct: &mut Direct) -> Result<()> {
         match op {
-            Op::Conv2d(op) | Op::Conv2dBackwardData(op) | Op::Conv2dBackwardWeight(op) if direct.handles(op) => {
+            Op::Conv2d(op) | Op::Conv2dBackwardData(op) | Op::Conv2dBackwardWeight(op)
+                if direct.handles(op) =>
+            {
                 refuse_bf16(op.dtype())?;
                 let need = direct.prepare(op);
                 self.scratch(&need.scratch);

@@ -154,8 +154,15 @@ impl<R: Rows> Gather<'_, R> {
                 Left { data: input, row: self.depth * if v == 1 { g.step.unwrap_or(1) } else { 1 }, step: 1 };
             let pixel = row * columns + column;
             let out = cell.run(pixel..pixel + run);
-            self.tiles(a, &mut taps[..n_taps], self.depth, panels.clone(), panel_len, out);
             column += run;
+            if n_taps == 0 {
+                // No window reaches this pixel: a stride larger than the kernel.
+                if !self.add {
+                    out.fill(0.0);
+                }
+                continue;
+            }
+            self.tiles(a, &taps[..n_taps], self.depth, panels.clone(), panel_len, out);
         }
     }
 
@@ -164,9 +171,9 @@ impl<R: Rows> Gather<'_, R> {
         let (columns, v) = (self.geometry.out.1, cell.pictures.len());
         for column in 0..columns {
             let pixel = row * columns + column;
-            let mut taps = [Tap { a: column * v * depth, b: 0 }];
+            let taps = [Tap { a: column * v * depth, b: 0 }];
             let panels = 0..self.width.div_ceil(WIDTH);
-            self.tiles(a, &mut taps, depth, panels, depth * WIDTH, cell.at(pixel));
+            self.tiles(a, &taps, depth, panels, depth * WIDTH, cell.at(pixel));
         }
     }
 
@@ -174,7 +181,7 @@ impl<R: Rows> Gather<'_, R> {
     fn tiles(
         &self,
         a: Left<'_>,
-        taps: &mut [Tap],
+        taps: &[Tap],
         depth: usize,
         panels: Range<usize>,
         panel_len: usize,

@@ -100,13 +100,20 @@ unsafe fn run(
     let operands =
         Operands { a: a.data.as_ptr(), row: a.row, step: a.step, b, taps, depth, out, stride, add };
     match isa.level() {
-        // SAFETY (all arms): the caller vouches for the pointers. An `Isa` of a level exists only where `Isa::detect`
-        // found its features.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { x86::avx512(&operands, rows) },
+        Level::Avx512 => {
+            // SAFETY: the caller vouches for the pointers; an `Isa` of this level exists only where AVX-512 was found.
+            unsafe { x86::avx512(&operands, rows) }
+        }
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { x86::avx2(&operands, rows) },
-        Level::Baseline => unsafe { pieces::<[f32; 4], 4, 2>(&operands, rows) },
+        Level::Avx2 => {
+            // SAFETY: the caller vouches for the pointers; an `Isa` of this level exists only where AVX2 and FMA were found.
+            unsafe { x86::avx2(&operands, rows) }
+        }
+        Level::Baseline => {
+            // SAFETY: the caller vouches for the pointers; plain Rust needs no instructions.
+            unsafe { pieces::<[f32; 4], 4, 2>(&operands, rows) }
+        }
     }
 }
 

@@ -1,0 +1,38 @@
+//! Every set of kernels is held to the specification.
+#![allow(clippy::unwrap_used)] // a failure is a failed test
+
+use resnet_cpu::{CpuBackend, Kernel};
+
+/// A backend with these kernels. A machine without their instructions says so and runs its own fastest instead;
+/// `RESNET_TEST_REQUIRE_KERNELS=1` makes that a failure.
+fn with(kernel: Kernel) -> CpuBackend {
+    CpuBackend::with_kernel(Some(2), kernel).unwrap_or_else(|e| {
+        assert!(std::env::var_os("RESNET_TEST_REQUIRE_KERNELS").is_none(), "{e}");
+        eprintln!("SKIPPED: {e}; the fastest kernels of this machine run instead");
+        CpuBackend::with_kernel(Some(2), Kernel::Auto).unwrap()
+    })
+}
+
+mod avx512 {
+    resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Avx512));
+}
+
+mod avx2 {
+    resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Avx2));
+}
+
+mod portable {
+    resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Portable));
+}
+
+mod im2col {
+    resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Im2col));
+}
+
+/// PyTorch's numbers, in f64: what f32 differs from them by is far below the 1e-4 that an import is judged by.
+#[test]
+fn networks_as_pytorch_computes_them() {
+    for kernel in Kernel::ALL {
+        resnet_conformance::golden::networks(&mut with(kernel), 1e-4).unwrap();
+    }
+}
