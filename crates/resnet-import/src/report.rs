@@ -1,0 +1,54 @@
+//! What an import found, as data and in words.
+
+use std::fmt;
+
+/// A tensor that is in the file and in the network, but has another shape or type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misshapen {
+    /// Name in the network.
+    pub name: String,
+    /// Name in the file.
+    pub source: String,
+    /// Shape in the file, in the order of the network's.
+    pub found: Vec<usize>,
+    /// Shape in the network.
+    pub wanted: Vec<usize>,
+}
+
+/// What an import found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The network.
+    pub arch: String,
+    /// Container, library and how the network was chosen, one line each; then every change that was made to the weights.
+    pub notes: Vec<String>,
+    /// Parameters of the network that were taken from the file.
+    pub n_fitting: usize,
+    /// Parameters of the network that the file lacks.
+    pub missing: Vec<String>,
+    /// Tensors of the file that the network lacks.
+    pub unexpected: Vec<String>,
+    /// Tensors of another shape or type.
+    pub misshapen: Vec<Misshapen>,
+}
+
+impl Report {
+    /// Whether file and network agree.
+    pub fn is_clean(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.misshapen.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tensors fit", self.n_fitting)?;
+        let mut list = |what: &str, names: &[String]| match names.len() {
+            0 => Ok(()),
+            n => write!(f, "; {n} {what}: {}", names.join(", ")),
+        };
+        list("missing", &self.missing)?;
+        list("unexpected", &self.unexpected)?;
+        let one = |m: &Misshapen| format!("{} is {:?}, {:?} wanted", m.source, m.found, m.wanted);
+        list("misshapen", &self.misshapen.iter().map(one).collect::<Vec<_>>())
+    }
+}
