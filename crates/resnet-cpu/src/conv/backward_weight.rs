@@ -278,7 +278,7 @@ pub(crate) fn scratch(op: &Conv2d) -> ScratchLens {
         }
         Cut::Im2col { tile_rows } => {
             let panel = tile_rows * depth * taps_per_product(op.r() * op.s(), depth);
-            let spare = if depth == 1 { panel } else { 0 };
+            let spare = if im2col::in_planes(depth) { panel } else { 0 };
             ScratchLens { a: tile_rows * plan.block, b: panel, c: spare, halo: 0 }
         }
     }

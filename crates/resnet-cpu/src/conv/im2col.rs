@@ -11,6 +11,11 @@ use crate::window::Segment;
 /// Taps share a panel until a product sums over this many numbers.
 pub(crate) const DEPTH: usize = 64;
 
+/// Whether a panel is made of planes, one per tap and channel. Grey and RGB pictures: rows of theirs are too short to copy.
+pub(crate) fn in_planes(depth: usize) -> bool {
+    depth == 1 || depth == 3
+}
+
 /// Floats of a panel of `rows` rows, and of the memory that a transposition needs.
 pub(crate) fn panel_len(rows: usize, n_taps: usize, depth: usize) -> usize {
     rows * depth * DEPTH.div_ceil(depth).min(n_taps)
@@ -58,7 +63,7 @@ impl<R: Rows, L: Fn(usize, usize) -> Option<usize>> View<'_, R, L> {
     ) {
         let k = taps.len() * self.channels.len();
         let n_rows = panel.len() / k;
-        if self.channels.len() == 1 {
+        if in_planes(self.channels.len()) {
             self.planes(cut, taps, n_rows, panel);
         } else {
             let rows = spare.take(panel.len());
@@ -77,7 +82,7 @@ impl<R: Rows, L: Fn(usize, usize) -> Option<usize>> View<'_, R, L> {
     ) {
         let k = taps.len() * self.channels.len();
         let n_rows = panel.len() / k;
-        if self.channels.len() == 1 && k > 1 {
+        if in_planes(self.channels.len()) && k > self.channels.len() {
             let planes = spare.take(panel.len());
             self.planes(cut, taps, n_rows, planes);
             transpose(self.isa, planes, n_rows, (k, n_rows), panel, k);
@@ -103,7 +108,7 @@ impl<R: Rows, L: Fn(usize, usize) -> Option<usize>> View<'_, R, L> {
         }
     }
 
-    /// One plane per tap, of the rows of a single channel; padding is zero.
+    /// One plane per tap and channel, for few channels; padding is zero.
     fn planes(
         &self,
         cut: impl Iterator<Item = Segment>,
@@ -111,14 +116,28 @@ impl<R: Rows, L: Fn(usize, usize) -> Option<usize>> View<'_, R, L> {
         n_rows: usize,
         panel: &mut [f32],
     ) {
+        /// Rows that are evaluated before they are taken apart.
+        const STRIP: usize = 64;
+        let depth = self.channels.len();
+        let mut strip = [0.0; 3 * STRIP];
         for s in cut {
             for (i, tap) in taps.clone().enumerate() {
-                let out = &mut panel[i * n_rows + s.at.start..i * n_rows + s.at.end];
-                match (self.locate)(s.pixel, tap) {
-                    Some(pixel) => {
-                        self.source.eval(self.isa, self.at(pixel, &s), self.channels.clone(), out, 1)
-                    }
-                    None => out.fill(0.0),
+                let planes = &mut panel[i * depth * n_rows..(i + 1) * depth * n_rows];
+                let Some(pixel) = (self.locate)(s.pixel, tap) else {
+                    planes.chunks_exact_mut(n_rows).for_each(|plane| plane[s.at.clone()].fill(0.0));
+                    continue;
+                };
+                let rows = self.at(pixel, &s);
+                if depth == 1 {
+                    self.source.eval(self.isa, rows, self.channels.clone(), &mut planes[s.at.clone()], 1);
+                    continue;
+                }
+                for start in rows.clone().step_by(STRIP) {
+                    let end = (start + STRIP).min(rows.end);
+                    let strip = &mut strip[..(end - start) * depth];
+                    self.source.eval(self.isa, start..end, self.channels.clone(), strip, depth);
+                    let planes = &mut planes[s.at.start + start - rows.start..];
+                    transpose(self.isa, strip, depth, (end - start, depth), planes, n_rows);
                 }
             }
         }
