@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The result of everything in this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Every way reading data or training can fail.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,63 @@ pub enum Error {
         message: String,
     },
 
+    /// A recipe or an override that is not TOML, has an unknown field, a wrong type or a value out of range.
+    #[error("{origin}: {why}")]
+    Recipe {
+        /// The file, the name of the recipe or the override.
+        origin: String,
+        /// What was found and what was wanted.
+        why: String,
+    },
+
+    /// A run directory that cannot be used: it holds a run already, or none where one was to be resumed.
+    #[error("{}: {why}", .path.display())]
+    RunDir {
+        /// The directory.
+        path: PathBuf,
+        /// What was found and what to do.
+        why: String,
+    },
+
+    /// Another process writes to the run directory.
+    #[error("{}: another process trains here ({owner}); wait for it or choose another directory", .path.display())]
+    RunTaken {
+        /// The directory.
+        path: PathBuf,
+        /// Who: process, host.
+        owner: String,
+    },
+
+    /// A checkpoint that is cut, changed, of another version or of another network.
+    #[error("checkpoint {}: {why}", .path.display())]
+    Checkpoint {
+        /// Its directory.
+        path: PathBuf,
+        /// What was found and what was wanted.
+        why: String,
+    },
+
+    /// A run that cannot be resumed exactly: another recipe, other data, another backend.
+    #[error("this run cannot be resumed exactly:{}", .differences.iter().map(|d| format!("\n  {d}")).collect::<String>())]
+    Inexact {
+        /// What differs.
+        differences: Vec<String>,
+    },
+
+    /// A loss or a weight is no number any more. The checkpoints before it are kept.
+    #[error("step {step}: {what} is not finite (learning rate {lr}{}); the last checkpoint is kept; \
+             a smaller learning rate, a longer warm-up or `train.clip_norm` may help", losses(.last_losses))]
+    NonFinite {
+        /// The step, counted from 1.
+        step: u64,
+        /// The loss, or a tensor.
+        what: String,
+        /// Learning rate of the step.
+        lr: f64,
+        /// The last losses that were finite, the oldest first.
+        last_losses: Vec<f64>,
+    },
+
     /// A description or a backend refused.
     #[error(transparent)]
     Core(#[from] resnet_core::Error),
@@ -84,10 +141,25 @@ fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|p| format!("\n  {}", p.display())).collect()
 }
 
+fn losses(last: &[f64]) -> String {
+    let last: Vec<String> = last.iter().map(|loss| format!("{loss:.4}")).collect();
+    if last.is_empty() { String::new() } else { format!(", losses before it: {}", last.join(", ")) }
+}
+
 impl Error {
     /// Builds [`Error::Invalid`].
     pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
         Error::Invalid { what: what.into(), why: why.into() }
+    }
+
+    /// Builds [`Error::Recipe`].
+    pub(crate) fn recipe(origin: impl Into<String>, why: impl Into<String>) -> Self {
+        Error::Recipe { origin: origin.into(), why: why.into() }
+    }
+
+    /// Builds [`Error::Checkpoint`].
+    pub(crate) fn checkpoint(path: &Path, why: impl Into<String>) -> Self {
+        Error::Checkpoint { path: path.to_owned(), why: why.into() }
     }
 
     /// Builds [`Error::Format`].

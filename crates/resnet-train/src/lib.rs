@@ -1,9 +1,16 @@
 //! Data, recipes, training: everything between a picture in a file and trained weights, for any backend.
 //!
-//! Reading order: [`data`] turns files into batches.
+//! Reading order: [`data`] turns files into batches; [`recipe`] says what is trained and how, [`schedule`] at which rate;
+//! [`trainer`] is the loop; [`evaluate`] tests, [`metrics`] remembers; [`checkpoint`] and [`run`] survive; [`model`] is what
+//! remains and [`classifier`] uses it.
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod metrics;
+pub mod recipe;
+pub mod run;
+pub mod schedule;
 
 pub use error::{Error, Result};

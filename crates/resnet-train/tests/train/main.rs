@@ -1,0 +1,6 @@
+//! Recipes, schedules, checkpoints and the training loop.
+
+mod memory_fs;
+mod recipe;
+mod schedule;
+mod store;
