@@ -74,12 +74,16 @@ def norm(name, x, eps, momentum, unbiased):
         dgamma=flat(dgamma), dbeta=flat(dbeta), running_mean=flat(mean), running_var=flat(var))
 
 
-def max_pool(name, x, window, stride, padding, zero):
+def max_pool(name, x, window, stride, padding, zero, levels=None):
+    """With `levels` the inputs are rounded to so many per unit, which makes ties: the first maximum gets the gradient."""
     inputs = nchw(f"{name}.x", *x)
+    if levels is not None:
+        inputs = ((inputs * levels).round() / levels).detach().requires_grad_()
     padded = pad(inputs, padding, 0.0 if zero else -math.inf)
     y = F.max_pool2d(padded, window, stride)
     (dx,) = torch.autograd.grad(y, inputs, upstream(f"{name}.dy", y))
-    return dict(name=name, x=x, window=window, stride=stride, padding=padding, zero=zero, y=flat(y), dx=flat(dx))
+    return dict(
+        name=name, x=x, window=window, stride=stride, padding=padding, zero=zero, levels=levels, y=flat(y), dx=flat(dx))
 
 
 def avg_pool(name, x, window, stride, symmetric, ceil, padding):
@@ -103,25 +107,32 @@ def cross_entropy(name, n, n_valid, classes, smoothing, lam, grad_scale):
         loss_sum=loss.item(), hits=hits, dlogits=flat(dlogits))
 
 
+# Factor on the learning rate, and whether weight decay applies. The third is frozen, but counts in the norm of all gradients.
+GROUPS = [(1.0, True), (0.5, True), (0.0, True), (1.0, False)]
+
+
 def optimizer(name, rule, lr, clip):
-    """Five steps; the gradients do not depend on the values."""
-    n = 7
-    p = tensor(f"{name}.p", (n,)).requires_grad_()
-    common = dict(lr=lr, weight_decay=rule["weight_decay"])
+    """Five steps of four parameters; the gradients do not depend on the values."""
+    n = 5
+    params = [tensor(f"{name}.p{i}", (n,)).requires_grad_() for i in range(len(GROUPS))]
+    groups = [
+        dict(params=[p], lr=lr * lr_scale, weight_decay=rule["weight_decay"] if decay else 0.0)
+        for p, (lr_scale, decay) in zip(params, GROUPS)]
     if rule["name"] == "sgd":
-        opt = torch.optim.SGD([p], momentum=rule["momentum"], nesterov=rule["nesterov"], **common)
+        opt = torch.optim.SGD(groups, momentum=rule["momentum"], nesterov=rule["nesterov"])
     else:
         kind = torch.optim.Adam if rule["name"] == "adam" else torch.optim.AdamW
-        opt = kind([p], betas=(rule["beta1"], rule["beta2"]), eps=rule["eps"], **common)
+        opt = kind(groups, betas=(rule["beta1"], rule["beta2"]), eps=rule["eps"])
     values, norms = [], []
     for t in range(1, 6):
-        p.grad = tensor(f"{name}.g{t}", (n,))
-        norms.append(p.grad.norm().item())
+        for i, p in enumerate(params):
+            p.grad = tensor(f"{name}.g{i}.{t}", (n,))
+        norms.append(torch.cat([p.grad for p in params]).norm().item())
         if clip is not None:
-            torch.nn.utils.clip_grad_norm_([p], clip)
+            torch.nn.utils.clip_grad_norm_(params, clip)
         opt.step()
-        values.append(flat(p))
-    return dict(name=name, rule=rule, lr=lr, clip=clip, values=values, norms=norms)
+        values.append([x for p in params for x in flat(p)])
+    return dict(name=name, rule=rule, groups=GROUPS, lr=lr, clip=clip, values=values, norms=norms)
 
 
 def exact(x):
@@ -151,6 +162,7 @@ json.dump(
             max_pool("stem pool", (2, 5, 6, 2), (3, 3), 2, (1, 1, 1, 1), False),
             max_pool("same pool", (1, 6, 6, 2), (3, 3), 2, (0, 0, 1, 1), False),
             max_pool("zero pool", (2, 5, 6, 2), (3, 3), 2, (1, 1, 1, 1), True),
+            max_pool("tied pool", (1, 6, 7, 2), (3, 3), 2, (1, 1, 1, 1), False, levels=1),
         ],
         avg_pool=[
             avg_pool("padded mean", (1, 5, 6, 2), (3, 3), 2, 1, False, (1, 1, 1, 1)),

@@ -2,6 +2,7 @@
 //!
 //! The loops of the reference are written once, over a [`Number`].
 //! With `f64` they are the specification.
+//! With `f32` they are a backend like any other, and must keep within the bounds.
 //! With [`Bounded`](crate::bound::Bounded) the same loops carry an interval that holds every result that f32 arithmetic may give.
 
 use std::fmt::Debug;
@@ -76,43 +77,50 @@ pub fn blend<T: Number>(old: T, share: T, new: T) -> T {
     sum([(T::exact(1.0) - share) * old, share * old, -(share * old), share * new])
 }
 
-impl Number for f64 {
-    type Sum = f64;
+/// f64 is the specification; f32 is what an honest backend does with it, plain loops and all.
+macro_rules! machine_number {
+    ($float:ident) => {
+        impl Number for $float {
+            type Sum = $float;
 
-    fn exact(value: f64) -> Self {
-        value
-    }
-    fn rounded(value: f64) -> Self {
-        value
-    }
-    fn value(self) -> f64 {
-        self
-    }
-    fn sqrt(self) -> Self {
-        f64::max(self, 0.0).sqrt()
-    }
-    fn exp(self) -> Self {
-        f64::exp(self)
-    }
-    fn ln(self) -> Self {
-        f64::ln(self)
-    }
-    fn max(self, other: Self) -> Self {
-        if self.is_nan() || self >= other { self } else { other }
-    }
-    fn min(self, other: Self) -> Self {
-        f64::min(self, other)
-    }
-    fn where_positive(self, gate: Self) -> Self {
-        if gate > 0.0 { self } else { 0.0 }
-    }
-}
+            fn exact(value: f64) -> Self {
+                value as $float
+            }
+            fn rounded(value: f64) -> Self {
+                value as $float
+            }
+            fn value(self) -> f64 {
+                f64::from(self)
+            }
+            fn sqrt(self) -> Self {
+                $float::max(self, 0.0).sqrt()
+            }
+            fn exp(self) -> Self {
+                $float::exp(self)
+            }
+            fn ln(self) -> Self {
+                $float::ln(self)
+            }
+            fn max(self, other: Self) -> Self {
+                if self.is_nan() || self >= other { self } else { other }
+            }
+            fn min(self, other: Self) -> Self {
+                $float::min(self, other)
+            }
+            fn where_positive(self, gate: Self) -> Self {
+                if gate > 0.0 { self } else { 0.0 }
+            }
+        }
 
-impl Sum<f64> for f64 {
-    fn add(&mut self, term: f64) {
-        *self += term;
-    }
-    fn total(&self) -> f64 {
-        *self
-    }
+        impl Sum<$float> for $float {
+            fn add(&mut self, term: $float) {
+                *self += term;
+            }
+            fn total(&self) -> $float {
+                *self
+            }
+        }
+    };
 }
+machine_number!(f64);
+machine_number!(f32);

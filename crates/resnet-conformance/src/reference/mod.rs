@@ -5,6 +5,7 @@
 //! [`source`] evaluates what an op reads and finishes the gradient it writes; [`buffer`] is memory.
 //!
 //! `Reference` alone computes in f64.
+//! `Reference<f32>` is the simplest honest backend; the bounds are tested on it.
 //! `Reference<Bounded>` runs the same loops and also knows how far f32 arithmetic may be off, see [`bound`](crate::bound).
 
 pub mod buffer;
