@@ -4,6 +4,7 @@
 //! cargo run --release -p resnet-cpu --example layers -- [pixels,…] [batch] [threads]
 //! ```
 //!
+//! `RESNET_CPU_KERNEL` chooses the kernels, for example `im2col`.
 //! Inputs are read as sources (normalisation and ReLU on load), gradients through the normalisation's backward pass, and
 //! outputs end in their epilogues (batch sums; mask and gradient sums), so the times include what other frameworks do in
 //! passes of their own. GF/s count every tap, also those on padding.

@@ -22,14 +22,21 @@ pub struct Buffer {
 impl Buffer {
     /// Allocates zeros and touches every page, so that no op meets a page fault.
     pub(crate) fn zeros(bytes: usize) -> Result<Self> {
+        /// From here on the system is asked first: it may promise memory that it does not have, and end the process that
+        /// touches it.
+        const LARGE: usize = 64 << 20;
+        let out_of_memory =
+            |free_bytes| Error::OutOfMemory { backend: crate::NAME, requested_bytes: bytes, free_bytes };
+        if bytes >= LARGE
+            && let Some(free) = free_bytes()
+            && bytes > free
+        {
+            return Err(out_of_memory(free));
+        }
         let slack = LINE / size_of::<f32>();
         let len = bytes.div_ceil(size_of::<f32>()) + slack;
         let mut words = Vec::new();
-        words.try_reserve_exact(len).map_err(|_| Error::OutOfMemory {
-            backend: crate::NAME,
-            requested_bytes: bytes,
-            free_bytes: free_bytes(),
-        })?;
+        words.try_reserve_exact(len).map_err(|_| out_of_memory(free_bytes().unwrap_or(0)))?;
         words.resize(len, 0.0);
         let start = words.as_ptr().align_offset(LINE).min(slack);
         Ok(Self { words, start, bytes })
@@ -123,12 +130,9 @@ pub(crate) fn refuse_bf16(dtype: DType) -> Result<()> {
     }
 }
 
-/// Memory the system could still give, in bytes; zero where it does not say.
-fn free_bytes() -> usize {
-    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else { return 0 };
-    text.lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|kib| kib.parse::<usize>().ok())
-        .map_or(0, |kib| kib * 1024)
+/// Memory the system could still give, in bytes, where it says.
+fn free_bytes() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    kib.split_whitespace().next()?.parse::<usize>().ok()?.checked_mul(1024)
 }
