@@ -1,5 +1,7 @@
 //! Which input pixels an output pixel reads, in either direction, one axis at a time.
 
+use std::ops::Range;
+
 use resnet_core::op::Conv2d;
 
 /// Along one axis: for every output position, the input positions it reads and under which tap. Padding is not in it.
@@ -24,11 +26,16 @@ impl Axis {
     }
 
     /// Lowest and one past the highest input position that some output positions read; empty if they read none.
-    pub(crate) fn reach(&self, outputs: std::ops::Range<usize>) -> std::ops::Range<usize> {
+    pub(crate) fn reach(&self, outputs: Range<usize>) -> Range<usize> {
         let pairs = &self.pairs[self.start[outputs.start]..self.start[outputs.end]];
         let low = pairs.iter().map(|p| p.0).min().unwrap_or(0);
         let high = pairs.iter().map(|p| p.0 + 1).max().unwrap_or(low);
         low..high
+    }
+
+    /// Whether any position reads under this tap.
+    fn uses(&self, tap: usize) -> bool {
+        self.pairs.iter().any(|p| p.1 == tap)
     }
 
     /// Whether the window at `out + 1` reads the same taps as at `out`, `step` positions further.
@@ -91,6 +98,22 @@ impl Geometry {
             window: (op.r(), op.s()),
             step: (op.stride() == 1).then_some(1),
         }
+    }
+
+    /// Stretches of a kernel of `taps × depth` numbers whose taps read the image somewhere. On a map smaller than the window
+    /// the other taps lie on padding everywhere.
+    pub(crate) fn used(&self, depth: usize) -> Vec<Range<usize>> {
+        let mut used: Vec<Range<usize>> = vec![];
+        for r in (0..self.window.0).filter(|r| self.rows.uses(*r)) {
+            for s in (0..self.window.1).filter(|s| self.columns.uses(*s)) {
+                let tap = r * self.window.1 + s;
+                match used.last_mut() {
+                    Some(last) if last.end == tap * depth => last.end += depth,
+                    _ => used.push(tap * depth..(tap + 1) * depth),
+                }
+            }
+        }
+        used
     }
 
     /// Lays the windows of one row of output pixels side by side: `columns × pictures × (taps · depth)`, from evaluated input

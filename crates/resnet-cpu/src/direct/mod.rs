@@ -17,6 +17,7 @@ pub(crate) mod panels;
 pub(crate) mod weight;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -44,6 +45,9 @@ pub(crate) struct Direct {
 struct Plan {
     forward: Geometry,
     backward: Geometry,
+    /// Stretches of the kernels that are not on padding everywhere.
+    forward_used: Vec<Range<usize>>,
+    backward_used: Vec<Range<usize>>,
     forward_cut: gather::Cut,
     backward_cut: gather::Cut,
     weight_cut: weight::Cut,
@@ -83,6 +87,8 @@ impl Direct {
                 forward_cut: gather::Cut::new(&forward, op.n(), op.c()),
                 backward_cut: gather::Cut::new(&backward, op.n(), op.k()),
                 weight_cut: weight::Cut::new(op, &forward),
+                forward_used: forward.used(op.c()),
+                backward_used: backward.used(op.k()),
                 forward,
                 backward,
             })
@@ -123,7 +129,7 @@ pub(crate) fn forward(
     let plan = engine.direct.plan(op);
     let (k, isa) = (op.k(), engine.isa);
     let panels = grown(&mut engine.weights, panels::len(k, op.r() * op.s(), op.c()));
-    panels::forward(&engine.threads, op, w, panels);
+    panels::forward(&engine.threads, op, &plan.forward_used, w, panels);
     let gather = Gather {
         isa,
         n: op.n(),
@@ -181,7 +187,7 @@ pub(crate) fn backward_data(
     let plan = engine.direct.plan(op);
     let c = op.c();
     let panels = grown(&mut engine.weights, panels::len(c, op.r() * op.s(), op.k()));
-    panels::backward(&engine.threads, op, w, panels);
+    panels::backward(&engine.threads, op, &plan.backward_used, w, panels);
     let GradTarget { dx, add, epilogue, sums } = target;
     let gather = Gather {
         isa: engine.isa,
@@ -218,14 +224,22 @@ pub(crate) fn backward_weight(
 ) {
     let plan = engine.direct.plan(op);
     let (k, cut) = (op.k(), plan.weight_cut);
-    let pass =
-        WeightPass { isa: engine.isa, op, geometry: &plan.forward, cut, x, dy, with_bias: dbias.is_some() };
+    let pass = WeightPass {
+        isa: engine.isa,
+        op,
+        geometry: &plan.forward,
+        used: &plan.forward_used,
+        cut,
+        x,
+        dy,
+        with_bias: dbias.is_some(),
+    };
     let len = panels::len(k, op.r() * op.s(), op.c());
     let weights = grown(&mut engine.weight_partials, cut.n_chunks * len);
     let biases = grown(&mut engine.partials, cut.n_chunks * k);
     let chunks = weights.par_chunks_exact_mut(len).zip(biases.par_chunks_exact_mut(k)).enumerate();
     engine.threads.run(chunks, |(i, (dw, dbias)), scratch| pass.chunk(i, dw, dbias, scratch));
-    panels::reduce(&engine.threads, op, weights, dw, add);
+    panels::reduce(&engine.threads, op, &plan.forward_used, weights, dw, add);
     if let Some(dbias) = dbias {
         for (i, d) in dbias.iter_mut().enumerate() {
             let sum: f64 = biases.chunks_exact(k).map(|chunk| chunk[i]).sum();

@@ -1,5 +1,7 @@
 //! Weights as the micro-kernel reads them: panels of 32 output channels, the sum running through memory in order.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use resnet_core::op::Conv2d;
 
@@ -14,8 +16,14 @@ pub(crate) fn len(width: usize, taps: usize, depth: usize) -> usize {
 /// Steps of the sum that are transposed together: reads and writes of one square stay in the innermost cache.
 const SQUARE: usize = 64;
 
+/// The squares of some stretches.
+fn squares(used: &[Range<usize>]) -> impl Iterator<Item = Range<usize>> {
+    used.iter().flat_map(|u| u.clone().step_by(SQUARE).map(|first| first..(first + SQUARE).min(u.end)))
+}
+
 /// Forward: `panels[k / 32][tap][c][k % 32] = w[k, tap, c]`, zero beyond the last kernel.
-pub(crate) fn forward(threads: &Threads, op: &Conv2d, w: &[f32], panels: &mut [f32]) {
+/// Only `used` stretches of the kernels are written.
+pub(crate) fn forward(threads: &Threads, op: &Conv2d, used: &[Range<usize>], w: &[f32], panels: &mut [f32]) {
     let kernel = op.r() * op.s() * op.c();
     let panels = panels.par_chunks_exact_mut(kernel * WIDTH).enumerate();
     threads.run(panels, |(i, panel), _| {
@@ -23,8 +31,9 @@ pub(crate) fn forward(threads: &Threads, op: &Conv2d, w: &[f32], panels: &mut [f
         if kernels.len() < panel.len() {
             panel.fill(0.0);
         }
-        for (square, out) in panel.chunks_mut(SQUARE * WIDTH).enumerate() {
-            let first = square * SQUARE;
+        for square in squares(used) {
+            let first = square.start;
+            let out = &mut panel[first * WIDTH..square.end * WIDTH];
             for (j, w) in kernels.chunks_exact(kernel).enumerate() {
                 for (out, w) in out.chunks_exact_mut(WIDTH).zip(&w[first..]) {
                     out[j] = *w;
@@ -35,12 +44,14 @@ pub(crate) fn forward(threads: &Threads, op: &Conv2d, w: &[f32], panels: &mut [f
 }
 
 /// Backward-data: `panels[c / 32][tap][k][c % 32] = w[k, tap, c]`, zero beyond the last channel.
-pub(crate) fn backward(threads: &Threads, op: &Conv2d, w: &[f32], panels: &mut [f32]) {
+/// Only `used` stretches of the panels are written.
+pub(crate) fn backward(threads: &Threads, op: &Conv2d, used: &[Range<usize>], w: &[f32], panels: &mut [f32]) {
     let (c, taps) = (op.c(), op.r() * op.s());
     let panels = panels.par_chunks_exact_mut(taps * op.k() * WIDTH).enumerate();
     threads.run(panels, |(i, panel), _| {
         let channels = i * WIDTH..((i + 1) * WIDTH).min(c);
-        for (tap, panel) in panel.chunks_exact_mut(op.k() * WIDTH).enumerate() {
+        let used = |tap: usize| used.iter().any(|u| u.contains(&(tap * op.k())));
+        for (tap, panel) in panel.chunks_exact_mut(op.k() * WIDTH).enumerate().filter(|(tap, _)| used(*tap)) {
             for (k, out) in panel.chunks_exact_mut(WIDTH).enumerate() {
                 let from = (k * taps + tap) * c;
                 let (values, rest) = out.split_at_mut(channels.len());
@@ -52,14 +63,25 @@ pub(crate) fn backward(threads: &Threads, op: &Conv2d, w: &[f32], panels: &mut [
 }
 
 /// Backward-weight: adds up what chunks of the batch left in panels of the forward kind, in the order of the chunks.
-pub(crate) fn reduce(threads: &Threads, op: &Conv2d, chunks: &[f32], dw: &mut [f32], add: bool) {
+/// Outside the `used` stretches the gradient is zero, whatever the panels hold.
+pub(crate) fn reduce(
+    threads: &Threads,
+    op: &Conv2d,
+    used: &[Range<usize>],
+    chunks: &[f32],
+    dw: &mut [f32],
+    add: bool,
+) {
     let kernel = op.r() * op.s() * op.c();
     let all = len(op.k(), 1, kernel);
     let blocks = dw.par_chunks_mut(WIDTH * kernel).enumerate();
     threads.run(blocks, |(i, dw), _| {
         let panel = i * kernel * WIDTH;
-        for first in (0..kernel).step_by(SQUARE) {
-            let steps = SQUARE.min(kernel - first);
+        if !add && used.iter().map(Range::len).sum::<usize>() < kernel {
+            dw.fill(0.0);
+        }
+        for Range { start: first, end } in squares(used) {
+            let steps = end - first;
             for (n, chunk) in chunks.chunks_exact(all).enumerate() {
                 let square = &chunk[panel + first * WIDTH..][..steps * WIDTH];
                 for (j, dw) in dw.chunks_exact_mut(kernel).enumerate() {

@@ -72,6 +72,8 @@ pub(crate) struct WeightPass<'a> {
     pub(crate) isa: Isa,
     pub(crate) op: &'a Conv2d,
     pub(crate) geometry: &'a Geometry,
+    /// Stretches of the kernels that are not on padding everywhere.
+    pub(crate) used: &'a [Range<usize>],
     pub(crate) cut: Cut,
     pub(crate) x: Load<'a>,
     pub(crate) dy: GradLoad<'a>,
@@ -81,7 +83,10 @@ pub(crate) struct WeightPass<'a> {
 impl WeightPass<'_> {
     /// Sets `dw`, in panels, and `dbias` to the sums over one chunk of the batch.
     pub(crate) fn chunk(&self, chunk: usize, dw: &mut [f32], dbias: &mut [f64], scratch: &mut Scratch) {
-        dw.fill(0.0);
+        let kernel = self.op.r() * self.op.s() * self.op.c();
+        for panel in dw.chunks_exact_mut(kernel * WIDTH) {
+            self.used.iter().for_each(|u| panel[u.start * WIDTH..u.end * WIDTH].fill(0.0));
+        }
         dbias.fill(0.0);
         let n = self.op.n();
         let blocks = chunk * self.cut.chunk..((chunk + 1) * self.cut.chunk).min(n.div_ceil(self.cut.block));
