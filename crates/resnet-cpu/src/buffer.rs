@@ -11,7 +11,7 @@ const LINE: usize = 64;
 /// So a convolution is a sum of plain matrix products over its taps, a tap that falls on padding is left out, and every
 /// op writes whole pixels that no other thread touches. With a single picture this is NHWC.
 /// Weights are `k × r × s × c/groups`, tables are rows of channels, pixels and labels are as on the host.
-/// Sums are two f64 per channel, see [`stats`](crate::stats).
+/// Sums are two f64 per channel.
 pub struct Buffer {
     /// The content starts at `start`, where a cache line does.
     words: Vec<f32>,
