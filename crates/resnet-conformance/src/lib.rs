@@ -36,9 +36,11 @@ pub use report::{OpError, worst_errors};
 ///
 /// The expression makes a backend; each test makes its own. A name for the module may come first, for a second configuration:
 ///
-/// ```ignore
-/// resnet_conformance::conformance!(CpuBackend::new(2).unwrap());
-/// resnet_conformance::conformance!(one_thread, CpuBackend::new(1).unwrap());
+/// ```
+/// use resnet_conformance::{Reference, conformance};
+///
+/// conformance!(Reference::new());
+/// conformance!(single_precision, Reference::<f32>::default());
 /// ```
 ///
 /// `RESNET_CONFORMANCE_CASES` sets how many cases each law tries.

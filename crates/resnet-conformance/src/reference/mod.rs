@@ -1,8 +1,8 @@
 //! The executable specification: every op of [`Backend`] in plain loops.
 //!
 //! One file per op or two, forward and backward side by side:
-//! [`conv2d`], [`combine`] (with ingest), [`pool`], [`norm`], [`loss`], [`update`];
-//! [`source`] evaluates what an op reads and finishes the gradient it writes; [`buffer`] is memory.
+//! `conv2d`, `combine` (with ingest), `pool`, `norm`, `loss`, `update`;
+//! `source` evaluates what an op reads and finishes the gradient it writes; [`buffer`] is memory.
 //!
 //! `Reference` alone computes in f64.
 //! `Reference<f32>` is the simplest honest backend; the bounds are tested on it.
