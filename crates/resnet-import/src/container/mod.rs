@@ -46,7 +46,7 @@ pub enum Format {
     NumpyPickle,
     /// A Keras model for TensorFlow.js: JSON and shards.
     TensorFlowJs,
-    /// HDF5 as Keras writes it.
+    /// HDF5 as Keras writes it, alone or inside a `.keras` archive.
     KerasHdf5,
 }
 

@@ -10,7 +10,7 @@ pub(crate) trait Source: Read + Seek {}
 impl<T: Read + Seek> Source for T {}
 
 struct Part {
-    source: Box<dyn Source>,
+    source: Box<dyn Source + Send>,
     start: u64,
     len: u64,
 }
@@ -27,14 +27,14 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(source: Box<dyn Source>) -> Why<Self> {
+    pub(crate) fn new(source: Box<dyn Source + Send>) -> Why<Self> {
         let mut stream = Self { parts: vec![] };
         stream.append(source)?;
         Ok(stream)
     }
 
     /// Adds a source after all others; returns where it starts.
-    pub(crate) fn append(&mut self, mut source: Box<dyn Source>) -> Why<u64> {
+    pub(crate) fn append(&mut self, mut source: Box<dyn Source + Send>) -> Why<u64> {
         let len = source.seek(SeekFrom::End(0)).map_err(|e| format!("cannot find its length: {e}"))?;
         let start = self.len();
         self.parts.push(Part { source, start, len });

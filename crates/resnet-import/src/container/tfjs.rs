@@ -98,6 +98,13 @@ pub(super) fn open(mut json: Stream, folder: &Path) -> Why<Archive> {
     })
 }
 
+/// As [`epsilon`], from the JSON text by which Keras describes a model.
+pub(super) fn epsilon_in_text(json: &[u8]) -> Why<Option<f32>> {
+    let topology =
+        serde_json::from_slice(json).map_err(|e| format!("the model's description is no JSON: {e}"))?;
+    epsilon(&topology)
+}
+
 /// The epsilon of the normalisation layers, which must be the same in all.
 fn epsilon(topology: &Value) -> Why<Option<f32>> {
     let config = topology.pointer("/model_config/config").or_else(|| topology.pointer("/config"));

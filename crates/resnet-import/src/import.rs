@@ -1,0 +1,290 @@
+//! From a file to a network and its values.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use resnet_core::weights::{Metadata, describe, write_graph};
+use resnet_core::zoo::ResNetSpec;
+use resnet_core::{Graph, init};
+
+use crate::checksum;
+use crate::container::Archive;
+use crate::dialect::{Dialect, Renamed, Source};
+use crate::infer;
+use crate::preprocessing::{METADATA_KEY, Preprocessing};
+use crate::report::{Misshapen, Report};
+use crate::unwrap::{self, Found};
+use crate::{Error, Result, adapt};
+
+/// What is known about the weights, and what is wanted of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Which library wrote them.
+    pub source: Source,
+    /// The network, where the tensors do not tell it all, as between v1 and v1.5. Its channels, classes and conventions are
+    /// taken from the file.
+    pub arch: Option<ResNetSpec>,
+    /// Number of classes, if another than the file's is wanted: the classifier then starts fresh.
+    pub classes: Option<usize>,
+    /// Channels of the picture, if others than the file's are wanted: the first kernel is then summed or repeated.
+    pub channels: Option<usize>,
+    /// Rows and columns of the picture.
+    pub size: Option<(usize, usize)>,
+    /// What stands before every name, such as `cp.resnet.`; known wrappers are found without it.
+    pub prefix: Option<String>,
+    /// Epsilon of the normalisations, if it is another than the library's.
+    pub norm_eps: Option<f32>,
+    /// Refuse weights that do not fit in every tensor. Otherwise what is missing starts fresh.
+    pub strict: bool,
+    /// Check the digest in the file's name (`resnet18-f37072fd.pth`).
+    pub checksum: bool,
+    /// Seed of what starts fresh.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            source: Source::Auto,
+            arch: None,
+            classes: None,
+            channels: None,
+            size: None,
+            prefix: None,
+            norm_eps: None,
+            strict: true,
+            checksum: true,
+            seed: 0,
+        }
+    }
+}
+
+/// A network with its weights.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The network.
+    pub spec: ResNetSpec,
+    /// All parameters in the order of [`Graph::params`], each in file order.
+    pub values: Vec<Vec<f32>>,
+    /// How pictures become its input.
+    pub preprocessing: Preprocessing,
+    /// What was found and changed.
+    pub report: Report,
+}
+
+impl Imported {
+    /// What a safetensors file of this network says about itself.
+    pub fn metadata(&self) -> Metadata {
+        let mut metadata = describe(&self.spec);
+        // A struct of numbers and unit variants always serialises.
+        if let Ok(json) = serde_json::to_string(&self.preprocessing) {
+            metadata.insert(METADATA_KEY.into(), json);
+        }
+        metadata
+    }
+
+    /// Writes a safetensors file with our names, its network and its pre-processing.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the file cannot be written; [`Error::Core`] if values and network do not fit.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let at = |e: std::io::Error| Error::File { path: path.to_owned(), why: format!("cannot write: {e}") };
+        let graph = self.spec.build()?;
+        let out = BufWriter::new(File::create(path).map_err(at)?);
+        let mut out =
+            write_graph(out, &graph, &self.metadata(), |id| Ok(Cow::Borrowed(self.values[id.0].as_slice())))?;
+        out.flush().map_err(at)
+    }
+}
+
+/// Reads weights of another library.
+///
+/// # Errors
+/// [`Error::Checksum`], [`Error::File`]; [`Error::Unrecognised`] if the names are those of no library known here;
+/// [`Error::Mismatch`] if tensors are missing, unexpected or misshapen and `options.strict` is set; [`Error::Core`] if the
+/// network they describe cannot be built.
+pub fn import(path: &Path, options: &Options) -> Result<Imported> {
+    let mut notes = vec![];
+    if options.checksum {
+        notes.extend(checksum::verify(path)?);
+    }
+    let archive = Archive::open(path)?;
+    let mut imported = import_archive(archive, options).map_err(|e| match e {
+        Error::Unrecognised(why) => Error::Unrecognised(format!("{}: {why}", path.display())),
+        other => other,
+    })?;
+    imported.report.notes.splice(0..0, notes);
+    Ok(imported)
+}
+
+/// As [`import`], from an open container.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_archive(mut archive: Archive, options: &Options) -> Result<Imported> {
+    let Some(found) = unwrap::find(archive.entries(), options.source, options.prefix.as_deref()) else {
+        return Err(Error::Unrecognised(unrecognised(&archive, options)));
+    };
+    let mut report = Report::default();
+    report.notes.push(format!("{}: {}", archive.format(), found.dialect));
+    if !found.prefix.is_empty() {
+        report.notes.push(format!("taken from `{}`", found.prefix));
+    }
+    if found.n_outside > 0 {
+        report.notes.push(format!("{} other tensors in the file are left out", found.n_outside));
+    }
+
+    let renamed = found
+        .dialect
+        .rename(&found.tensors)
+        .map_err(|why| Error::Unrecognised(format!("looks like {}, but {why}", found.dialect)))?;
+    let placed = place(&found, renamed, &mut report);
+    let (file_spec, stored) = file_spec(&archive, &placed, found.dialect, options)?;
+    report.arch = file_spec.arch.clone();
+    let graph = file_spec.build()?;
+    let values = fill(&mut archive, &graph, &placed, options.seed, &mut report)?;
+    if options.strict && !report.is_clean() {
+        return Err(Error::Mismatch { report: Box::new(report) });
+    }
+
+    let (spec, values) = adapt::adapt(file_spec, values, options, &mut report.notes)?;
+    let preprocessing = match stored {
+        Some(stored) if spec.channels == stored.mean.len() => stored,
+        _ => found.dialect.preprocessing(spec.height, spec.width, spec.channels),
+    };
+    Ok(Imported { spec, values, preprocessing, report })
+}
+
+/// A tensor of the file with our name and the shape it has in our order.
+struct Placed {
+    ours: Renamed,
+    source: String,
+    index: usize,
+    found: Vec<usize>,
+    shape: Vec<usize>,
+}
+
+fn place(found: &Found, renamed: Vec<Option<Renamed>>, report: &mut Report) -> Vec<Placed> {
+    let mut placed: Vec<Placed> = vec![];
+    for (tensor, ours) in found.tensors.iter().zip(renamed) {
+        let ours = ours.and_then(|ours| Some((ours.1.shape(&tensor.shape)?, ours)));
+        match ours {
+            Some((shape, ours)) => placed.push(Placed {
+                ours,
+                source: tensor.name.clone(),
+                index: tensor.index,
+                found: tensor.shape.clone(),
+                shape,
+            }),
+            None => report.unexpected.push(tensor.name.clone()),
+        }
+    }
+    placed
+}
+
+/// The network in the file: what the file says, or what its tensors show; and the pre-processing it says.
+fn file_spec(
+    archive: &Archive,
+    placed: &[Placed],
+    dialect: Dialect,
+    options: &Options,
+) -> Result<(ResNetSpec, Option<Preprocessing>)> {
+    let bad = |what: &str, e: serde_json::Error| {
+        resnet_core::Error::Weights(format!("metadata `{what}` is not one: {e}"))
+    };
+    let metadata = archive.metadata();
+    let preprocessing = match metadata.get(METADATA_KEY) {
+        Some(json) => Some(serde_json::from_str(json).map_err(|e| bad(METADATA_KEY, e))?),
+        None => None,
+    };
+    if let (Some(json), None) = (metadata.get("spec"), &options.arch) {
+        return Ok((serde_json::from_str(json).map_err(|e| bad("spec", e))?, preprocessing));
+    }
+    let shapes = placed.iter().map(|p| (p.ours.0.as_str(), p.shape.as_slice())).collect();
+    let mut spec = infer::spec(&shapes, dialect, options.classes)
+        .map_err(|why| Error::Unrecognised(format!("looks like {dialect}, but {why}")))?;
+    if let Some(arch) = &options.arch {
+        let (height, width) = (arch.height, arch.width);
+        let (channels, classes) = (spec.channels, spec.classes);
+        let conventions = spec.conventions;
+        spec = arch.clone().channels(channels).classes(classes).size(height, width);
+        spec.conventions = conventions;
+    }
+    if let Some(eps) = options.norm_eps.or(archive.norm_eps()) {
+        spec.conventions.norm_eps = eps;
+    }
+    Ok((spec, preprocessing))
+}
+
+/// Reads what fits, one tensor at a time. The rest starts fresh and is reported.
+fn fill(
+    archive: &mut Archive,
+    graph: &Graph,
+    placed: &[Placed],
+    seed: u64,
+    report: &mut Report,
+) -> Result<Vec<Vec<f32>>> {
+    let mut values = init::initial_values(graph, seed);
+    let mut given = vec![false; graph.params().len()];
+    let index_of: std::collections::BTreeMap<&str, usize> =
+        graph.params().iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect();
+    for tensor in placed {
+        let (name, layout) = &tensor.ours;
+        let Some(i) = index_of.get(name.as_str()).copied().filter(|i| graph.params()[*i].kind.is_saved())
+        else {
+            if !is_bookkeeping(name) {
+                report.unexpected.push(tensor.source.clone());
+            }
+            continue;
+        };
+        let wanted = &graph.params()[i].shape;
+        if given[i] {
+            report.unexpected.push(tensor.source.clone()); // two tensors with one meaning
+        } else if tensor.shape != *wanted {
+            report.misshapen.push(Misshapen {
+                name: name.clone(),
+                source: tensor.source.clone(),
+                found: tensor.shape.clone(),
+                wanted: wanted.clone(),
+            });
+        } else {
+            values[i] = layout.apply(&tensor.found, archive.read(tensor.index)?);
+            report.n_fitting += 1;
+        }
+        given[i] = true;
+    }
+    let missing = graph.params().iter().zip(&given).filter(|(p, given)| p.kind.is_saved() && !**given);
+    report.missing.extend(missing.map(|(p, _)| p.name.clone()));
+    // A file without a classifier is a trunk, which adapting gives a new head.
+    if report.missing == ["fc.weight", "fc.bias"] && !placed.iter().any(|p| p.ours.0.starts_with("fc.")) {
+        report.missing.clear();
+        report
+            .notes
+            .push(format!("no classifier in the file: fc starts fresh with {} classes", graph.classes()));
+    }
+    Ok(values)
+}
+
+/// Counters that PyTorch keeps beside the weights.
+fn is_bookkeeping(name: &str) -> bool {
+    name.ends_with("num_batches_tracked") || name.ends_with("n_averaged")
+}
+
+fn unrecognised(archive: &Archive, options: &Options) -> String {
+    let names: Vec<&str> = archive.entries().iter().take(4).map(|e| e.name.as_str()).collect();
+    let mut text = format!("its {} tensors, such as {}, ", archive.entries().len(), names.join(", "));
+    text += &match options.source {
+        Source::Auto => "have the names of no library known here".to_owned(),
+        source => format!("do not have the names of {source}"),
+    };
+    if names.iter().any(|name| name.contains("kernel")) {
+        text += "; a Keras network whose layers have no stable names is matched by the order of its weights: write them with \
+                 scripts/keras_to_safetensors.py";
+    }
+    if let Some(prefix) = unwrap::hidden_prefix(archive.entries()) {
+        text += &format!("; there is a ResNet under `{prefix}`: give that as the prefix");
+    }
+    text
+}
