@@ -6,11 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+pub mod classifier;
 pub mod data;
 pub mod error;
+pub mod evaluate;
 pub mod metrics;
+pub mod model;
 pub mod recipe;
 pub mod run;
 pub mod schedule;
+pub mod trainer;
 
 pub use error::{Error, Result};

@@ -4,7 +4,8 @@ use resnet_core::zoo::{self, ResNetSpec};
 
 use super::{DataRecipe, Recipe, Shipped, Size};
 use crate::data::transform::Erase;
-use crate::data::{Dataset, Known, Loader, LoaderOptions, Pipeline, Transform, affine, sample};
+use crate::data::{Dataset, Known, Loader, LoaderOptions, Pipeline, Transform, sample};
+use crate::model::Preprocessing;
 use crate::{Error, Result};
 
 impl DataRecipe {
@@ -79,13 +80,13 @@ impl Recipe {
         Ok((narrow(mean), narrow(std)))
     }
 
-    /// Scale and shift from bytes to normalised activations.
+    /// How pictures become input.
     ///
     /// # Errors
-    /// As [`Recipe::normalisation`].
-    pub fn pixel_affine(&self, data: &Dataset) -> Result<Vec<f32>> {
-        let (mean, std) = self.normalisation(data)?;
-        Ok(affine(&mean, &std))
+    /// As [`Recipe::normalisation`]; [`Error::Invalid`] if the pictures have no common size.
+    pub fn preprocessing(&self, data: &Dataset) -> Result<Preprocessing> {
+        let (size, (mean, std)) = (self.size(data)?, self.normalisation(data)?);
+        Ok(Preprocessing::new(size.height, size.width, mean, std))
     }
 
     /// Shuffled, augmented batches to learn from, each one part of a step.

@@ -56,7 +56,7 @@ impl Recipe {
                 &format!("at most {}, the largest integer of TOML", i64::MAX),
             );
         }
-        if t.batch % t.micro_batches != 0 {
+        if !t.batch.is_multiple_of(t.micro_batches) {
             let found = format!("{} parts of a batch of {}", t.micro_batches, t.batch);
             return refuse("train.micro_batches", found, "a number that divides the batch");
         }
@@ -115,7 +115,7 @@ impl Recipe {
         at_least("run.eval_every", r.eval_every, 1)?;
         at_least("run.eval_batch", r.eval_batch.unwrap_or(1) as u64, 1)?;
         at_least("run.keep", r.keep as u64, 2)?;
-        if r.log_every % r.check_every != 0 {
+        if !r.log_every.is_multiple_of(r.check_every) {
             let found = format!("{}, with a run.log_every of {}", r.check_every, r.log_every);
             return refuse("run.check_every", found, "a number that divides run.log_every");
         }

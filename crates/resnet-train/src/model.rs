@@ -1,0 +1,135 @@
+//! What remains of a run: weights with all that is needed to use them, as one safetensors file.
+//!
+//! Tensors have torchvision's names. The metadata says the network (`arch`, `spec`), the names of the classes (`classes`)
+//! and how pictures become input (`preprocessing`), each as JSON.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use resnet_core::weights::{self, Metadata, Reader, Strictness};
+use resnet_core::zoo::ResNetSpec;
+use resnet_core::{Graph, init};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Weights with all that is needed to use them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The network.
+    pub spec: ResNetSpec,
+    /// Names of its classes.
+    pub classes: Vec<String>,
+    /// How pictures become input.
+    pub preprocessing: Preprocessing,
+    /// Its parameters in the order of [`Graph::params`], each in file order.
+    pub values: Vec<Vec<f32>>,
+}
+
+/// From a decoded picture to the input: resized, cut, then `(pixel · scale − mean) / std` per channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocessing {
+    resize: Resize,
+    crop: (usize, usize),
+    interpolation: Interpolation,
+    channel_order: ChannelOrder,
+    scale: f32,
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+/// The one way of resizing that training has; other ways in a file are refused by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Resize {
+    Exact(usize, usize),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Interpolation {
+    Bilinear,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ChannelOrder {
+    Rgb,
+}
+
+impl Preprocessing {
+    /// Resized to `height × width`, scaled to 0…1, and normalised with these numbers per channel.
+    pub fn new(height: usize, width: usize, mean: Vec<f32>, std: Vec<f32>) -> Self {
+        Self {
+            resize: Resize::Exact(height, width),
+            crop: (height, width),
+            interpolation: Interpolation::Bilinear,
+            channel_order: ChannelOrder::Rgb,
+            scale: 1.0 / 255.0,
+            mean,
+            std,
+        }
+    }
+
+    /// Scale and shift from bytes to input: all scales, then all shifts.
+    pub fn pixel_affine(&self) -> Vec<f32> {
+        let scales = self.std.iter().map(|s| (f64::from(self.scale) / f64::from(*s)) as f32);
+        let shifts = self.mean.iter().zip(&self.std).map(|(m, s)| (-f64::from(*m) / f64::from(*s)) as f32);
+        scales.chain(shifts).collect()
+    }
+}
+
+impl Model {
+    /// Reads a file that [`Model::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Format`] naming the file and what it lacks.
+    pub fn read(path: &Path) -> Result<Self> {
+        let wrong = |found: String| Error::format(&path.display().to_string(), found, "a model of a run");
+        let file = File::open(path).map_err(Error::io(path, "open"))?;
+        let mut reader = Reader::new(BufReader::new(file)).map_err(|e| wrong(e.to_string()))?;
+        let spec = weights::described_spec(reader.header())
+            .map_err(|e| wrong(e.to_string()))?
+            .ok_or_else(|| wrong("no `spec` in its metadata".into()))?;
+        let classes: Vec<String> = parse(&reader.header().metadata, "classes").map_err(wrong)?;
+        let preprocessing: Preprocessing =
+            parse(&reader.header().metadata, "preprocessing").map_err(wrong)?;
+        if preprocessing.mean.len() != spec.channels || preprocessing.std.len() != spec.channels {
+            return Err(wrong(format!(
+                "{} means and {} deviations for {} channels",
+                preprocessing.mean.len(),
+                preprocessing.std.len(),
+                spec.channels
+            )));
+        }
+        let graph = spec.build()?;
+        let mut values = init::initial_values(&graph, 0);
+        weights::load_values(&mut reader, &graph, Strictness::Strict, &mut values)
+            .map_err(|e| wrong(e.to_string()))?;
+        Ok(Self { spec, classes, preprocessing, values })
+    }
+
+    /// The file.
+    ///
+    /// # Errors
+    /// As [`weights::write_graph`].
+    pub fn to_bytes(&self, graph: &Graph) -> Result<Vec<u8>> {
+        let mut metadata = weights::describe(&self.spec);
+        put(&mut metadata, "classes", &self.classes)?;
+        put(&mut metadata, "preprocessing", &self.preprocessing)?;
+        Ok(weights::write_graph(vec![], graph, &metadata, |id| Ok(self.values[id.0].as_slice().into()))?)
+    }
+}
+
+fn put<T: Serialize>(metadata: &mut Metadata, key: &str, value: &T) -> Result<()> {
+    let json = serde_json::to_string(value).map_err(|e| Error::invalid(key, e.to_string()))?;
+    metadata.insert(key.to_owned(), json);
+    Ok(())
+}
+
+fn parse<T: serde::de::DeserializeOwned>(metadata: &Metadata, key: &str) -> Result<T, String> {
+    let json = metadata.get(key).ok_or_else(|| format!("no `{key}` in its metadata"))?;
+    serde_json::from_str(json).map_err(|e| format!("`{key}` in its metadata: {e}"))
+}

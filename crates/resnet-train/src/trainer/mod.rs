@@ -1,0 +1,222 @@
+//! The training loop: one screen, one direction.
+//!
+//! Reading order: this file is the loop; `observe` says what it tells while it runs; `setup` builds it from a recipe;
+//! `look` reads the loss and writes the log; `finish` ends an epoch; `save` writes and restores checkpoints.
+
+mod finish;
+mod look;
+mod observe;
+mod save;
+mod setup;
+
+pub use observe::{Event, Observer, Progress};
+pub use save::{ResumePolicy, Resumed};
+
+use std::time::Instant;
+
+use resnet_core::op::{Optimizer, StepScalars};
+use resnet_core::{Accumulate, Backend, Executor, Graph, Params, Plan};
+
+use crate::checkpoint::Best;
+use crate::data::{Dataset, Epoch, Loader};
+use crate::metrics::Log;
+use crate::recipe::Recipe;
+use crate::run::RunDir;
+use crate::schedule::Horizon;
+use crate::{Error, Result};
+use look::Window;
+use resnet_core::zoo::ResNetSpec;
+use save::Position;
+
+/// Trains one network on one device.
+#[derive(Debug)]
+pub struct Trainer<B: Backend> {
+    backend: B,
+    recipe: Recipe,
+    data: Dataset,
+    data_fingerprint: String,
+    spec: ResNetSpec,
+    graph: Graph,
+    rule: Optimizer,
+    horizon: Horizon,
+    train_loader: Loader,
+    test_loader: Loader,
+    params: Params<B>,
+    net: Executor<B>,
+    test_net: Executor<B>,
+    /// Norm of all gradients, where they are clipped.
+    norm: Option<B::Buffer>,
+    at: Position,
+    window: Window,
+    run: Option<Run>,
+}
+
+/// What a run with a directory has besides.
+#[derive(Debug)]
+struct Run {
+    dir: RunDir,
+    log: Log,
+    saving: save::Saving,
+}
+
+/// How training ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished {
+        /// The best evaluation.
+        best: Option<Best>,
+    },
+    /// It was asked to stop, and can be resumed where there is a run directory.
+    Stopped {
+        /// Steps done.
+        step: u64,
+    },
+}
+
+impl<B: Backend> Trainer<B> {
+    /// Trains until the recipe's end, or until `stop` answers true: then the step is finished, the state saved, and that
+    /// is all.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] if loss or weights are no numbers any more; a first or last save that fails; what the loader
+    /// and the backend return. Other saves that fail are told to the observer, and training goes on.
+    pub fn train(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<Outcome> {
+        self.first_save(observer)?;
+        while self.at.step < self.horizon.total_steps || self.at.epoch_sums.count > 0 {
+            let stopped = self.train_epoch(observer, stop)? || self.finish_epoch(observer, stop)?;
+            if stopped {
+                self.last_save(observer)?;
+                return Ok(Outcome::Stopped { step: self.at.step });
+            }
+        }
+        self.last_save(observer)?;
+        Ok(Outcome::Finished { best: self.at.best })
+    }
+
+    /// Trains what is left of the epoch. Answers whether it was stopped.
+    fn train_epoch(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<bool> {
+        let first = self.at.step - self.at.epoch * self.horizon.steps_per_epoch;
+        let n_parts = self.recipe.train.micro_batches;
+        let mut batches = self.train_loader.epoch(self.at.epoch, first as usize * n_parts)?;
+        let mut clock = Instant::now();
+        while self.at.step < self.end_of_epoch() {
+            let scalars = self.scalars();
+            self.net.set_scalars(&mut self.backend, &scalars)?;
+            for part in 0..n_parts {
+                self.accumulate_gradients(&mut batches, part)?;
+            }
+            self.update()?;
+            self.at.step += 1;
+            if self.look_if_due(&mut clock, observer)? {
+                self.save_if_due(observer)?;
+                if stop() {
+                    return Ok(true);
+                }
+                clock = Instant::now();
+            }
+        }
+        Ok(false)
+    }
+
+    /// Forward, loss and backward of one part of a batch.
+    fn accumulate_gradients(&mut self, batches: &mut Epoch, part: usize) -> Result<()> {
+        let batch = batches.next().ok_or_else(|| Error::invalid("loader", "ended before the epoch"))??;
+        let gradients = if part == 0 { Accumulate::Set } else { Accumulate::Add };
+        let metrics = self.window.accumulate();
+        self.net.load_pixels(&mut self.backend, &batch.pixels)?;
+        self.net.forward(&mut self.backend, &mut self.params)?;
+        self.net.loss(&mut self.backend, &batch.labels, None, batch.n_valid, metrics)?;
+        Ok(self.net.backward(&mut self.backend, &mut self.params, gradients)?)
+    }
+
+    /// Gradients to weights.
+    fn update(&mut self) -> Result<()> {
+        if let Some(norm) = &mut self.norm {
+            self.backend.grad_norm(&self.params.list, norm)?;
+        }
+        let (scalars, norm) = (self.net.scalars(), self.norm.as_ref());
+        Ok(self.backend.update(&self.rule, scalars, norm, &mut self.params.list)?)
+    }
+
+    /// The numbers of the step to come.
+    fn scalars(&self) -> StepScalars {
+        let (correction1, correction2) = self.rule.bias_corrections(self.at.step + 1);
+        StepScalars {
+            lr: self.lr(self.at.step) as f32,
+            correction1,
+            correction2,
+            grad_scale: 1.0 / self.recipe.train.micro_batches as f32,
+            max_norm: self.recipe.train.clip_norm.map_or(f32::INFINITY, |v| v as f32),
+            ..StepScalars::default()
+        }
+    }
+
+    /// The learning rate of a step, counted from 0.
+    fn lr(&self, step: u64) -> f64 {
+        self.recipe.schedule.lr(self.recipe.optimizer.lr(), step, self.horizon)
+    }
+
+    /// The learning rate of the last step.
+    fn last_lr(&self) -> f64 {
+        self.lr(self.at.step.saturating_sub(1))
+    }
+
+    /// The step after which the epoch ends, or the run.
+    fn end_of_epoch(&self) -> u64 {
+        ((self.at.epoch + 1) * self.horizon.steps_per_epoch).min(self.horizon.total_steps)
+    }
+
+    /// The network.
+    pub fn spec(&self) -> &ResNetSpec {
+        &self.spec
+    }
+
+    /// The network's layers.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Memory and work of a step, for printing before the first one.
+    pub fn plan(&self) -> &Plan {
+        self.net.plan()
+    }
+
+    /// The effective recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The data.
+    pub fn data(&self) -> &Dataset {
+        &self.data
+    }
+
+    /// The backend, for printing what it is.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Steps of an epoch and of the run.
+    pub fn horizon(&self) -> Horizon {
+        self.horizon
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.at.step
+    }
+
+    /// The best evaluation so far.
+    pub fn best(&self) -> Option<Best> {
+        self.at.best
+    }
+
+    /// All parameters on the host, in the order of [`Graph::params`], each in file order.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn values(&mut self) -> Result<Vec<Vec<f32>>> {
+        Ok(self.params.values(&mut self.backend)?)
+    }
+}

@@ -1,0 +1,74 @@
+//! From a recipe and data to a trainer.
+
+use resnet_core::op::Metrics;
+use resnet_core::{Backend, Executor, LowerOptions, Params, TensorDesc, init};
+
+use super::Trainer;
+use super::look::Window;
+use super::save::Position;
+use crate::Result;
+use crate::data::Dataset;
+use crate::recipe::Recipe;
+use crate::schedule::Horizon;
+
+impl<B: Backend> Trainer<B> {
+    /// Builds the network, plans its memory and starts its weights. Without [`Trainer::start_in`] or
+    /// [`Trainer::resume_from`] nothing is written to disk.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) for a recipe that makes no sense or does not fit the data, such as a batch
+    /// larger than it; what the network and the backend refuse.
+    pub fn new(mut backend: B, recipe: Recipe, data: Dataset) -> Result<Self> {
+        recipe.validate()?;
+        let spec = recipe.spec(&data)?;
+        let graph = spec.build()?;
+        let (train_loader, test_loader) = (recipe.train_loader(&data)?, recipe.test_loader(&data)?);
+        let rule = recipe.optimizer.rule();
+        let values = init::initial_values(&graph, recipe.train.seed);
+        let mut params = Params::new(&mut backend, &graph, &values, Some(&rule))?;
+        params.decay_weights_only(!recipe.optimizer.decay_norm_and_bias());
+
+        let dtype = recipe.train.precision.dtype();
+        let train = LowerOptions { dtype, ..LowerOptions::train(recipe.micro_batch()) };
+        let infer = LowerOptions { dtype, ..LowerOptions::infer(test_loader.batch()) };
+        let mut net = Executor::new(&mut backend, &graph, train, recipe.train.label_smoothing as f32)?;
+        let mut test_net = Executor::new(&mut backend, &graph, infer, 0.0)?;
+        net.account_params(params.bytes(&backend));
+        let affine = recipe.preprocessing(&data)?.pixel_affine();
+        net.set_pixel_affine(&mut backend, &affine)?;
+        test_net.set_pixel_affine(&mut backend, &affine)?;
+
+        let norm_bytes = backend.buffer_bytes(&norm_desc());
+        let norm = recipe.train.clip_norm.map(|_| backend.alloc(norm_bytes)).transpose()?;
+        let steps_per_epoch = (train_loader.n_batches() / recipe.train.micro_batches) as u64;
+        let total_steps = recipe.train.epochs.saturating_mul(steps_per_epoch);
+        let total_steps = total_steps.min(recipe.train.max_steps.unwrap_or(u64::MAX));
+        Ok(Self {
+            data_fingerprint: data.fingerprint()?.to_string(),
+            horizon: Horizon { steps_per_epoch, total_steps },
+            window: Window::default(),
+            at: Position::default(),
+            run: None,
+            backend,
+            recipe,
+            data,
+            spec,
+            graph,
+            rule,
+            train_loader,
+            test_loader,
+            params,
+            net,
+            test_net,
+            norm,
+        })
+    }
+}
+
+/// The buffer of [`Backend::grad_norm`].
+pub(super) fn norm_desc() -> TensorDesc {
+    TensorDesc::table(1, 1)
+}
+
+// Metrics are summed on the device in f32, where counts are exact up to 2²⁴ pictures between two looks.
+const _: () = assert!(size_of::<Metrics>() == 4 * size_of::<f32>());
