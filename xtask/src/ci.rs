@@ -1,8 +1,9 @@
 //! `ci`: everything a change must pass, the cheapest check first. The same here and on the server.
 
+use std::ffi::OsString;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::shell::{announce, cargo};
 use crate::{hand_over, tidy};
@@ -16,8 +17,8 @@ pub(crate) struct Args {
 
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 5] =
-    [("fmt", fmt), ("tidy", tidy::run), ("clippy", clippy), ("doc", doc), ("test", test)];
+const STEPS: [Step; 6] =
+    [("fmt", fmt), ("tidy", tidy::run), ("clippy", clippy), ("doc", doc), ("test", test), ("readme", readme)];
 
 pub(crate) fn run(args: Args) -> Result<()> {
     let mut timings = Vec::new();
@@ -69,3 +70,26 @@ fn doc() -> Result<()> {
 fn test() -> Result<()> {
     hand_over::test(Vec::new())
 }
+
+/// The commands of the README on a small budget, and what they must leave behind.
+fn readme() -> Result<()> {
+    let scratch = tempfile::tempdir().context("no temporary folder")?;
+    for (command, budget, leaves) in
+        [("train", ["train.max_steps=8", "train.batch=32"].as_slice(), TRAIN_LEAVES.as_slice())]
+    {
+        let out = scratch.path().join(command);
+        let mut args: Vec<OsString> = vec!["--out".into(), out.clone().into()];
+        args.extend(budget.iter().flat_map(|field| ["--set".into(), field.into()]));
+        eprintln!("$ cargo xtask {command} --out … --set {}", budget.join(" --set "));
+        hand_over::resnet(command, args)?;
+        for name in leaves {
+            if !out.join(name).is_file() {
+                bail!("`cargo xtask {command}` left no {name}");
+            }
+        }
+    }
+    hand_over::package("resnet-benches", "parity", ["--cases", "4"].map(OsString::from).into())
+}
+
+/// The files of a run that a reader is promised.
+const TRAIN_LEAVES: [&str; 4] = ["recipe.toml", "metrics.jsonl", "curves.svg", "model.safetensors"];
