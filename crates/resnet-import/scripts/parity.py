@@ -102,36 +102,11 @@ def hugging_face():
 
 def d2l():
     import torch
-    from torch import nn
-    from torch.nn import functional as F
+    from networks import d2l_named, d2l_numbered
 
-    class Residual(nn.Module):
-        """Dive into Deep Learning, section 8.6.1."""
-
-        def __init__(self, cin, cout, project=False, stride=1):
-            super().__init__()
-            self.conv1 = nn.Conv2d(cin, cout, 3, padding=1, stride=stride)
-            self.conv2 = nn.Conv2d(cout, cout, 3, padding=1)
-            self.conv3 = nn.Conv2d(cin, cout, 1, stride=stride) if project else None
-            self.bn1, self.bn2 = nn.BatchNorm2d(cout), nn.BatchNorm2d(cout)
-
-        def forward(self, x):
-            y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-            return F.relu(y + (self.conv3(x) if self.conv3 else x))
-
-    def stage(cin, cout, n, first=False):
-        return [Residual(cin if i == 0 else cout, cout, i == 0 and not first, 2 if i == 0 and not first else 1) for i in range(n)]
-
-    stem = [nn.Conv2d(1, 64, 7, stride=2, padding=3), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
-    parts = [nn.Sequential(*stem)] + [nn.Sequential(*stage(*s)) for s in
-                                      [(64, 64, 2, True), (64, 128, 2), (128, 256, 2), (256, 512, 2)]]
     version = f"PyTorch {torch.__version__}"
-    numbered = nn.Sequential(*parts, nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten(), nn.Linear(512, 10))
-    torch_case("d2l18", numbered, version, picture(c=1, h=97, w=90))
-    net = nn.Sequential()
-    for i, part in enumerate(parts):
-        net.add_module(f"b{i + 1}", part)
-    net.add_module("last", nn.Sequential(nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten(), nn.Linear(512, 10)))
+    torch_case("d2l18", d2l_numbered(), version, picture(c=1, h=97, w=90))
+    net = d2l_named()
     save = lambda path: torch.save({f"net.{k}": v for k, v in net.state_dict().items()}, path)
     torch_case("d2l18-named", net, version, picture(c=1), save=save)
 
@@ -142,8 +117,8 @@ def d2l():
 def keras():
     import keras as library
     import tensorflow
-    from keras import layers
     from keras_to_safetensors import save
+    from networks import keras_tutorial
 
     version = f"Keras {library.__version__}, TensorFlow {tensorflow.__version__}"
 
@@ -167,34 +142,12 @@ def keras():
         if not wanted(arch):
             continue
         model = getattr(library.applications, arch)(weights=None, input_shape=(96, 96, 3), classifier_activation=None)
-        run(arch, model, picture(), ("safetensors", "h5") if arch in ("ResNet50", "ResNet50V2") else ("safetensors",))
-
-    class Residual(library.Model):
-        """Dive into Deep Learning, section 8.6.1, in TensorFlow."""
-
-        def __init__(self, channels, project=False, strides=1):
-            super().__init__()
-            self.conv1 = layers.Conv2D(channels, padding="same", kernel_size=3, strides=strides)
-            self.conv2 = layers.Conv2D(channels, kernel_size=3, padding="same")
-            self.conv3 = layers.Conv2D(channels, kernel_size=1, strides=strides) if project else None
-            self.bn1, self.bn2 = layers.BatchNormalization(), layers.BatchNormalization()
-
-        def call(self, x):
-            y = library.activations.relu(self.bn1(self.conv1(x)))
-            y = self.bn2(self.conv2(y))
-            return library.activations.relu(y + (self.conv3(x) if self.conv3 is not None else x))
-
-    def tutorial():
-        blocks = [layers.Conv2D(64, 7, strides=2, padding="same"), layers.BatchNormalization(), layers.Activation("relu"),
-                  layers.MaxPool2D(3, 2, padding="same")]
-        for s, channels in enumerate([64, 128, 256, 512]):
-            blocks += [Residual(channels, s > 0 and b == 0, 2 if s > 0 and b == 0 else 1) for b in range(2)]
-        return library.Sequential(blocks + [layers.GlobalAvgPool2D(), layers.Dense(10)])
+        run(arch, model, picture(), ("safetensors", "h5", "weights.h5", "keras") if arch in ("ResNet50", "ResNet50V2") else ("safetensors",))
 
     if wanted("keras18"):
-        run("keras18", tutorial(), picture(c=1))
+        run("keras18", keras_tutorial(), picture(c=1))
     if wanted("keras18-odd"):
-        run("keras18-odd", tutorial(), picture(c=1, h=95, w=101))
+        run("keras18-odd", keras_tutorial(), picture(c=1, h=95, w=101))
 
 
 # --- Paddle ----------------------------------------------------------------------------------------------------------------
@@ -202,6 +155,7 @@ def keras():
 
 def paddle():
     import paddle as library
+    from networks import paddle_tutorial
     from paddle import nn
 
     version = f"Paddle {library.__version__}"
@@ -220,44 +174,10 @@ def paddle():
         if wanted(f"paddle-{arch}"):
             run(f"paddle-{arch}", getattr(library.vision.models, arch)(), picture())
 
-    class Residual(nn.Layer):
-        """The block of the tutorial: `sample_block` where the shape changes."""
-
-        def __init__(self, cin, middle, cout, bottleneck, stride, project):
-            super().__init__()
-            if bottleneck:
-                self.block = nn.Sequential(
-                    nn.Conv2D(cin, middle, 1), nn.BatchNorm2D(middle), nn.ReLU(),
-                    nn.Conv2D(middle, middle, 3, stride, 1), nn.BatchNorm2D(middle), nn.ReLU(),
-                    nn.Conv2D(middle, cout, 1), nn.BatchNorm2D(cout))
-            else:
-                self.block = nn.Sequential(
-                    nn.Conv2D(cin, middle, 3, stride, 1), nn.BatchNorm2D(middle), nn.ReLU(),
-                    nn.Conv2D(middle, cout, 3, 1, 1), nn.BatchNorm2D(cout))
-            self.sample_block = nn.Sequential(nn.Conv2D(cin, cout, 1, stride), nn.BatchNorm2D(cout)) if project else None
-
-        def forward(self, x):
-            return nn.functional.relu(self.block(x) + (self.sample_block(x) if self.sample_block else x))
-
-    class Tutorial(nn.Layer):
-        def __init__(self, depths, widths, bottleneck):
-            super().__init__()
-            self.in_block = nn.Sequential(nn.Conv2D(3, 64, 7, 2, 3), nn.BatchNorm2D(64), nn.ReLU(), nn.MaxPool2D(3, 2, 1))
-            blocks, cin = [], 64
-            for s, (depth, (middle, cout)) in enumerate(zip(depths, widths)):
-                for b in range(depth):
-                    blocks.append(Residual(cin, middle, cout, bottleneck, 2 if s > 0 and b == 0 else 1, b == 0))
-                    cin = cout
-            self.block = nn.Sequential(*blocks)
-            self.pool, self.fc = nn.AdaptiveAvgPool2D(1), nn.Linear(cin, 10)
-
-        def forward(self, x):
-            return self.fc(library.flatten(self.pool(self.block(self.in_block(x))), 1))
-
     if wanted("paddle18"):
-        run("paddle18", Tutorial([2, 2, 2, 2], [(64, 128), (128, 256), (256, 512), (512, 512)], False), picture(h=97, w=90))
+        run("paddle18", paddle_tutorial([2, 2, 2, 2], [(64, 128), (128, 256), (256, 512), (512, 512)], False), picture(h=97, w=90))
     if wanted("paddle50"):
-        run("paddle50", Tutorial([3, 4, 6, 3], [(64, 256), (128, 512), (256, 1024), (512, 2048)], True), picture())
+        run("paddle50", paddle_tutorial([3, 4, 6, 3], [(64, 256), (128, 512), (256, 1024), (512, 2048)], True), picture())
 
 
 {"torchvision": torchvision, "timm": timm, "hugging-face": hugging_face, "d2l": d2l, "keras": keras, "paddle": paddle}[framework]()

@@ -279,7 +279,7 @@ fn unrecognised(archive: &Archive, options: &Options) -> String {
         Source::Auto => "have the names of no library known here".to_owned(),
         source => format!("do not have the names of {source}"),
     };
-    if names.iter().any(|name| name.contains("kernel")) {
+    if archive.entries().iter().any(|e| e.name.contains("kernel")) {
         text += "; a Keras network whose layers have no stable names is matched by the order of its weights: write them with \
                  scripts/keras_to_safetensors.py";
     }
