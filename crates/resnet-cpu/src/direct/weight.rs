@@ -10,7 +10,7 @@ use resnet_core::op::Conv2d;
 
 use crate::direct::gather::is_flat;
 use crate::direct::geometry::Geometry;
-use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
+use crate::kernels::product::{HALF, Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::kernels::{Isa, sums};
 use crate::load::{GradLoad, Load, Rows};
 use crate::threads::Scratch;
@@ -135,7 +135,7 @@ impl WeightPass<'_> {
             let runs = [Tap::default()];
             for (i, dy) in dy.chunks_exact(panel_len).enumerate() {
                 let dw = &mut dw[i * flat * WIDTH..][..flat * WIDTH];
-                self.tap(flat_x, flat, dy, &runs, pixels.len() * v, dw);
+                self.tap(i, flat_x, flat, dy, &runs, pixels.len() * v, dw);
             }
             return;
         }
@@ -144,21 +144,31 @@ impl WeightPass<'_> {
             let depth = self.runs(tap, rows.clone(), reach.start, v, &mut runs);
             for (i, dy) in dy.chunks_exact(panel_len).enumerate() {
                 let at = (i * op.r() * op.s() + tap) * op.c() * WIDTH;
-                self.tap(x, op.c(), dy, &runs, depth, &mut dw[at..][..op.c() * WIDTH]);
+                self.tap(i, x, op.c(), dy, &runs, depth, &mut dw[at..][..op.c() * WIDTH]);
             }
             scratch.taps = runs;
         }
     }
 
     /// Adds one tap's products for one panel of the gradient.
-    fn tap(&self, x: &[f32], channels: usize, dy: &[f32], runs: &[Tap], depth: usize, dw: &mut [f32]) {
+    fn tap(
+        &self,
+        panel: usize,
+        x: &[f32],
+        channels: usize,
+        dy: &[f32],
+        runs: &[Tap],
+        depth: usize,
+        dw: &mut [f32],
+    ) {
         if runs.is_empty() {
             return; // the whole tap is padding
         }
+        let width = if self.op.k() - panel * WIDTH <= HALF { HALF } else { WIDTH };
         for first in (0..channels).step_by(ROWS) {
             let rows = ROWS.min(channels - first);
             let a = Left { data: &x[first..], row: 1, step: channels };
-            let tile = Tile { data: &mut dw[first * WIDTH..], stride: WIDTH, rows, width: WIDTH };
+            let tile = Tile { data: &mut dw[first * WIDTH..], stride: WIDTH, rows, width };
             product(self.isa, a, dy, runs, depth, tile, true);
         }
     }

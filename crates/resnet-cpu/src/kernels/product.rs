@@ -18,6 +18,9 @@ pub(crate) const ROWS: usize = 8;
 /// Columns of a tile, and of a panel of weights.
 pub(crate) const WIDTH: usize = 32;
 
+/// Columns that are computed where a tile has no more: networks of 16 channels would waste half of the arithmetic.
+pub(crate) const HALF: usize = 16;
+
 /// Where the operands of one run of the sum begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tap {
@@ -64,17 +67,18 @@ pub(crate) fn product(
     let fits = |tap: &Tap| tap.a + a_span < a.data.len() && tap.b + b_span <= b.len();
     assert!(taps.iter().all(fits), "an operand ends before the sum does");
     assert!(last(rows, stride) + width <= data.len(), "the result is shorter than its tile");
-    if width == WIDTH {
+    let computed = if width <= HALF { HALF } else { WIDTH };
+    if width == computed {
         // SAFETY: `run` reads a at tap.a + i·row + d·step for i < rows and d < depth, and b at tap.b + d·WIDTH + j for
-        // j < WIDTH; `fits` holds for every tap, so both stay inside their slices. It reads and writes data at
+        // j < width; `fits` holds for every tap, so both stay inside their slices. It reads and writes data at
         // i·stride + j for i < rows and j < width, whose last element was checked to be inside. `data` is borrowed
         // exclusively, so it aliases neither operand.
-        unsafe { run(isa, a, b.as_ptr(), taps, depth, data.as_mut_ptr(), stride, rows, add) };
+        unsafe { run(isa, a, b.as_ptr(), taps, depth, data.as_mut_ptr(), stride, (rows, width), add) };
         return;
     }
     let mut whole = [0.0f32; ROWS * WIDTH];
     // SAFETY: as above for a and b; the result goes to `whole`, which has ROWS rows of WIDTH numbers.
-    unsafe { run(isa, a, b.as_ptr(), taps, depth, whole.as_mut_ptr(), WIDTH, rows, false) };
+    unsafe { run(isa, a, b.as_ptr(), taps, depth, whole.as_mut_ptr(), WIDTH, (rows, computed), false) };
     for (out, row) in data.chunks_mut(stride).zip(whole.chunks_exact(WIDTH)).take(rows) {
         for (out, v) in out[..width].iter_mut().zip(row) {
             *out = if add { *out + v } else { *v };
@@ -83,8 +87,8 @@ pub(crate) fn product(
 }
 
 /// # Safety
-/// For all i < rows, d < depth, j < WIDTH and every tap: `a.data` must have element tap.a + i·row + d·step, `b` element
-/// tap.b + d·WIDTH + j, and `out` element i·stride + j, which must not overlap the operands.
+/// For all i < rows, d < depth, j < width and every tap: `a.data` must have element tap.a + i·row + d·step, `b` element
+/// tap.b + d·WIDTH + j, and `out` element i·stride + j, which must not overlap the operands. `width` is HALF or WIDTH.
 #[inline]
 unsafe fn run(
     isa: Isa,
@@ -94,11 +98,11 @@ unsafe fn run(
     depth: usize,
     out: *mut f32,
     stride: usize,
-    rows: usize,
+    (rows, width): (usize, usize),
     add: bool,
 ) {
     let operands =
-        Operands { a: a.data.as_ptr(), row: a.row, step: a.step, b, taps, depth, out, stride, add };
+        Operands { a: a.data.as_ptr(), row: a.row, step: a.step, b, taps, depth, out, stride, width, add };
     match isa.level() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => {
@@ -127,6 +131,7 @@ struct Operands<'a> {
     depth: usize,
     out: *mut f32,
     stride: usize,
+    width: usize,
     add: bool,
 }
 
@@ -188,9 +193,9 @@ unsafe fn piece<L: Lanes, const M: usize, const V: usize>(o: &Operands<'_>, i: u
 /// As [`run`], and the instructions of `L` must be there.
 #[inline(always)]
 unsafe fn pieces<L: Lanes, const M: usize, const V: usize>(o: &Operands<'_>, rows: usize) {
-    for j in (0..WIDTH).step_by(V * L::N) {
+    for j in (0..o.width).step_by(V * L::N) {
         let mut i = 0;
-        // SAFETY: rows i..i + M are below `rows`, columns j..j + V·N below WIDTH; the caller vouches for both.
+        // SAFETY: rows i..i + M are below `rows`, columns j..j + V·N below the width; the caller vouches for both.
         unsafe {
             while i + M <= rows {
                 piece::<L, M, V>(o, i, j);
@@ -239,7 +244,7 @@ impl Lanes for [f32; 4] {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Lanes, Operands, piece, pieces};
+    use super::{HALF, Lanes, Operands, piece, pieces};
 
     /// # Safety
     /// As [`run`](super::run), and the CPU must have AVX-512 F.
@@ -247,14 +252,22 @@ mod x86 {
     pub(super) unsafe fn avx512(o: &Operands<'_>, rows: usize) {
         // SAFETY: the caller vouches for the pointers and the instructions; rows is at most 8.
         unsafe {
-            match rows {
-                1 => piece::<__m512, 1, 2>(o, 0, 0),
-                2 => piece::<__m512, 2, 2>(o, 0, 0),
-                3 => piece::<__m512, 3, 2>(o, 0, 0),
-                4 => piece::<__m512, 4, 2>(o, 0, 0),
-                5 => piece::<__m512, 5, 2>(o, 0, 0),
-                6 => piece::<__m512, 6, 2>(o, 0, 0),
-                7 => piece::<__m512, 7, 2>(o, 0, 0),
+            match (rows, o.width) {
+                (1, HALF) => piece::<__m512, 1, 1>(o, 0, 0),
+                (1, _) => piece::<__m512, 1, 2>(o, 0, 0),
+                (2, HALF) => piece::<__m512, 2, 1>(o, 0, 0),
+                (2, _) => piece::<__m512, 2, 2>(o, 0, 0),
+                (3, HALF) => piece::<__m512, 3, 1>(o, 0, 0),
+                (3, _) => piece::<__m512, 3, 2>(o, 0, 0),
+                (4, HALF) => piece::<__m512, 4, 1>(o, 0, 0),
+                (4, _) => piece::<__m512, 4, 2>(o, 0, 0),
+                (5, HALF) => piece::<__m512, 5, 1>(o, 0, 0),
+                (5, _) => piece::<__m512, 5, 2>(o, 0, 0),
+                (6, HALF) => piece::<__m512, 6, 1>(o, 0, 0),
+                (6, _) => piece::<__m512, 6, 2>(o, 0, 0),
+                (7, HALF) => piece::<__m512, 7, 1>(o, 0, 0),
+                (7, _) => piece::<__m512, 7, 2>(o, 0, 0),
+                (_, HALF) => piece::<__m512, 8, 1>(o, 0, 0),
                 _ => piece::<__m512, 8, 2>(o, 0, 0),
             }
         }
