@@ -52,7 +52,11 @@ fn is_usage(error: &anyhow::Error) -> bool {
             return matches!(e, resnet_core::Error::Invalid { .. } | resnet_core::Error::UnknownArch { .. });
         }
         if let Some(e) = e.downcast_ref::<resnet_train::Error>() {
-            return matches!(e, resnet_train::Error::Invalid { .. });
+            use resnet_train::Error;
+            return matches!(
+                e,
+                Error::Invalid { .. } | Error::Recipe { .. } | Error::RunDir { .. } | Error::RunTaken { .. }
+            );
         }
         e.is::<Usage>()
     })

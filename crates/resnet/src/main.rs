@@ -4,6 +4,8 @@
 mod args;
 mod commands;
 mod exit;
+mod runs;
+mod signals;
 mod view;
 mod weights_file;
 

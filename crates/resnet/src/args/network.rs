@@ -1,9 +1,8 @@
 //! Which network: the flags that every command takes.
 
-use std::str::FromStr;
-
 use resnet_core::Result;
 use resnet_core::zoo::{self, ResNetSpec, Variant};
+use resnet_train::recipe::Size;
 
 /// The flags that name a network.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -29,29 +28,6 @@ pub(crate) struct NetworkArgs {
     /// Side of the pictures in pixels, or ROWSxCOLUMNS
     #[arg(long, value_name = "PX")]
     pub(crate) size: Option<Size>,
-}
-
-/// Rows and columns of a picture: `96` or `96x128`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size {
-    /// Rows.
-    pub(crate) height: usize,
-    /// Columns.
-    pub(crate) width: usize,
-}
-
-impl FromStr for Size {
-    type Err = String;
-    fn from_str(s: &str) -> std::result::Result<Self, String> {
-        let side = |s: &str| s.parse::<usize>().ok().filter(|n| *n > 0);
-        let wrong =
-            || format!("`{s}` is neither a number of pixels such as 96 nor ROWSxCOLUMNS such as 96x128");
-        let (height, width) = match s.split_once('x') {
-            Some((h, w)) => (side(h), side(w)),
-            None => (side(s), side(s)),
-        };
-        Ok(Size { height: height.ok_or_else(wrong)?, width: width.ok_or_else(wrong)? })
-    }
 }
 
 impl NetworkArgs {

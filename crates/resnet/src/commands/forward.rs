@@ -10,7 +10,9 @@ use resnet::backend::{Job, dispatch};
 use resnet_core::weights::{Entry, Metadata, Writer};
 use resnet_core::{Backend, Executor, Graph, LowerOptions, Params};
 
-use crate::args::{DeviceArgs, NetworkArgs, Precision, Size, label};
+use resnet_train::recipe::Size;
+
+use crate::args::{DeviceArgs, NetworkArgs, Precision, label};
 use crate::exit::usage;
 use crate::weights_file::{WeightsFile, few};
 

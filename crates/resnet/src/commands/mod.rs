@@ -1,12 +1,18 @@
 //! One file per command.
 
 mod bench;
+mod eval;
 mod forward;
+mod predict;
 mod summary;
+mod train;
 
 /// What can be asked for.
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Command {
+    Train(Box<train::TrainArgs>),
+    Eval(Box<eval::EvalArgs>),
+    Predict(Box<predict::PredictArgs>),
     Summary(summary::SummaryArgs),
     Forward(forward::ForwardArgs),
     Bench(bench::BenchArgs),
@@ -16,6 +22,9 @@ impl Command {
     /// Does it.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
+            Command::Train(args) => train::run(*args),
+            Command::Eval(args) => eval::run(*args),
+            Command::Predict(args) => predict::run(*args),
             Command::Summary(args) => summary::run(args),
             Command::Forward(args) => forward::run(args),
             Command::Bench(args) => bench::run(args),

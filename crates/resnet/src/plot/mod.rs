@@ -1,13 +1,16 @@
-//! Pictures of results, as SVG text: [`lines`] for curves, [`confusion`] for a confusion matrix.
+//! Pictures of results, as SVG text: [`lines`] for curves, [`training`] for those of a run, [`confusion`] for a confusion
+//! matrix.
 //!
 //! Nothing here opens a file. Fonts are the viewer's; colours are told apart by colour-blind readers
 //! (Okabe and Ito, *Color Universal Design*, 2008).
 
 mod confusion;
 mod lines;
+mod training;
 
 pub use confusion::confusion;
 pub use lines::{Curve, Legend, Panel, lines};
+pub use training::training;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;

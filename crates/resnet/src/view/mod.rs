@@ -1,8 +1,11 @@
 //! How things look in a terminal.
 
+pub(crate) mod evaluation;
 pub(crate) mod number;
 pub(crate) mod output;
+pub(crate) mod progress;
 pub(crate) mod table;
+pub(crate) mod watch;
 
 /// Largest memory this process has held so far, where the system says (Linux: `VmHWM`).
 pub(crate) fn peak_rss_bytes() -> Option<u64> {

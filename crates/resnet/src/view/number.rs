@@ -43,6 +43,15 @@ pub(crate) fn seconds(s: f64) -> String {
     }
 }
 
+/// `0:41`, `12:05`, `3:07:59`
+pub(crate) fn clock(s: f64) -> String {
+    let s = s.round() as u64;
+    match s / 3600 {
+        0 => format!("{}:{:02}", s / 60, s % 60),
+        h => format!("{h}:{:02}:{:02}", s / 60 % 60, s % 60),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,252 @@
+//! `resnet train`: a recipe in, a run directory out.
+
+use std::path::{Path, PathBuf};
+
+use resnet::backend::{Job, dispatch};
+use resnet_core::Backend;
+use resnet_train::data::Dataset;
+use resnet_train::metrics::History;
+use resnet_train::recipe::{DEFAULT, Recipe};
+use resnet_train::run::RunDir;
+use resnet_train::trainer::{Outcome, ResumePolicy, Trainer};
+
+use crate::args::{DeviceArgs, RecipeArgs, label};
+use crate::exit::{Interrupted, usage};
+use crate::runs;
+use crate::signals::Signals;
+use crate::view::number;
+use crate::view::watch::Watch;
+
+/// Train a network by a recipe.
+///
+/// Without arguments: ResNet-18 on the embedded sample of Fashion-MNIST, about a minute on two cores.
+/// Recipes that come with the program: fashion-sample, fashion-mnist-28, d2l-fashion-mnist-96. Any other name is a file.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  resnet train
+  resnet train fashion-mnist-28 --arch resnet20-cifar --epochs 10
+  resnet train my-recipe.toml --lr 0.01 --set schedule.name=step --set schedule.milestones=[5,8]
+  resnet train --resume runs/fashion-sample-1
+
+Ctrl-C finishes the step, saves and stops; `resnet train --resume` goes on as if nothing had happened.")]
+pub(crate) struct TrainArgs {
+    /// Name or file of the recipe [default: fashion-sample]
+    #[arg(value_name = "RECIPE")]
+    positional: Option<String>,
+
+    /// The same as a flag
+    #[arg(long, value_name = "RECIPE", conflicts_with = "positional")]
+    recipe: Option<String>,
+
+    /// Directory to write the run to. Default: a new one in runs/
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Go on with a run, the newest one if none is named
+    #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = ["positional", "recipe", "out"])]
+    resume: Option<Option<PathBuf>>,
+
+    /// Go on although recipe, data or backend are not what they were: from the saved weights, but no longer bit for bit
+    #[arg(long, requires = "resume")]
+    inexact: bool,
+
+    #[command(flatten)]
+    change: RecipeArgs,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(crate) fn run(args: TrainArgs) -> anyhow::Result<()> {
+    let signals = Signals::watch()?;
+    let (target, recipe) = match &args.resume {
+        Some(run) => {
+            let path = run.clone().map_or_else(runs::newest, Ok)?;
+            let dir = RunDir::resume(path)?;
+            let mut recipe = dir.recipe()?;
+            recipe.apply(&args.change.overrides())?;
+            let policy = if args.inexact { ResumePolicy::Inexact } else { ResumePolicy::Exact };
+            (Target::Resume(dir, policy), recipe)
+        }
+        None => {
+            let name = args.recipe.as_deref().or(args.positional.as_deref()).unwrap_or(DEFAULT);
+            if let Some(path) = args.out.as_deref().filter(|path| RunDir::holds_run(path)) {
+                let shown = path.display();
+                return Err(usage(format!(
+                    "{shown} holds a run already; go on with it by --resume {shown}, or choose another directory"
+                )));
+            }
+            let target = args.out.clone().map_or_else(|| Target::New(runs::name_of(name)), Target::Directory);
+            (target, args.change.recipe(name)?)
+        }
+    };
+    let data = recipe.data.open()?;
+    dispatch(args.device.choice(), Train { recipe, data, target, signals })
+}
+
+/// Where the run goes.
+enum Target {
+    /// A new directory in `runs/`, by this name and a number.
+    New(String),
+    /// This directory.
+    Directory(PathBuf),
+    /// Where it was.
+    Resume(RunDir, ResumePolicy),
+}
+
+struct Train {
+    recipe: Recipe,
+    data: Dataset,
+    target: Target,
+    signals: Signals,
+}
+
+impl Job for Train {
+    type Output = ();
+    type Error = anyhow::Error;
+
+    fn run<B: Backend>(self, backend: B) -> anyhow::Result<()> {
+        let mut trainer = Trainer::new(backend, self.recipe, self.data)?;
+        print_plan(&trainer);
+        let (dir, resumed) = attach(&mut trainer, self.target)?;
+        println!("run          {}", dir.display());
+        let history = match resumed {
+            Some(step) => {
+                println!("             goes on after step {step} of {}", trainer.horizon().total_steps);
+                History::read(&dir.join("metrics.jsonl"))?
+            }
+            None => History::default(),
+        };
+        println!();
+        let title = format!(
+            "{} on {}, seed {}",
+            label(trainer.spec()),
+            trainer.data().name,
+            trainer.recipe().train.seed
+        );
+        let per_epoch = trainer.horizon().steps_per_epoch;
+        let mut watch = Watch::new(title, per_epoch, Some(dir.join("curves.svg")), history);
+        let signals = &self.signals;
+        let outcome = trainer.train(&mut watch, &|| signals.received().is_some());
+        watch.clear();
+        match outcome? {
+            Outcome::Finished { .. } => {
+                finish(&trainer, &dir, &watch.history)?;
+                Ok(())
+            }
+            Outcome::Stopped { step } => {
+                eprintln!(
+                    "stopped after step {step}, saved; go on with: resnet train --resume {}",
+                    dir.display()
+                );
+                Err(Interrupted { signal: signals.received().unwrap_or(2) }.into())
+            }
+        }
+    }
+}
+
+/// What is trained on what, and what it takes, before anything is computed.
+fn print_plan<B: Backend>(trainer: &Trainer<B>) {
+    let (spec, recipe, horizon) = (trainer.spec(), trainer.recipe(), trainer.horizon());
+    println!("data         {}", trainer.data().describe());
+    println!(
+        "network      {}, {}×{}×{} → {} classes, {} layers, {:.3} GMAC per picture",
+        label(spec),
+        spec.channels,
+        spec.height,
+        spec.width,
+        spec.classes,
+        trainer.graph().nodes().len(),
+        trainer.graph().macs() as f64 / 1e9
+    );
+    println!("device       {}: {}", trainer.backend().name(), trainer.backend().describe());
+    println!("{}", trainer.plan());
+    println!(
+        "training     {} epochs, {} steps of {} pictures, {}, learning rate {}, seed {}",
+        recipe.train.epochs,
+        number::grouped(horizon.total_steps),
+        recipe.train.batch,
+        rule_name(recipe),
+        recipe.optimizer.lr(),
+        recipe.train.seed
+    );
+}
+
+fn rule_name(recipe: &Recipe) -> &'static str {
+    use resnet_core::op::Optimizer;
+    match recipe.optimizer.rule() {
+        Optimizer::Sgd { nesterov: true, .. } => "SGD with Nesterov's momentum",
+        Optimizer::Sgd { .. } => "SGD with momentum",
+        Optimizer::Adam { .. } => "Adam",
+        Optimizer::AdamW { .. } => "AdamW",
+    }
+}
+
+/// Ties the trainer to its directory. Returns the directory, and where a resumed run goes on.
+fn attach<B: Backend>(trainer: &mut Trainer<B>, target: Target) -> anyhow::Result<(PathBuf, Option<u64>)> {
+    let (dir, policy) = match target {
+        Target::New(name) => (runs::create_numbered(&name)?, None),
+        Target::Directory(path) => (RunDir::create(path)?, None),
+        Target::Resume(dir, policy) => (dir, Some(policy)),
+    };
+    let path = dir.path().to_owned();
+    let Some(policy) = policy else {
+        trainer.start_in(dir)?;
+        return Ok((path, None));
+    };
+    let resumed = trainer.resume_from(dir, policy).map_err(|e| match e {
+        resnet_train::Error::Inexact { .. } => usage(format!(
+            "{e}\nleave these as they were, or add --inexact to go on from the saved weights all the same"
+        )),
+        e => e.into(),
+    })?;
+    for why in &resumed.rejected {
+        eprintln!("warning: {why}; an older checkpoint is taken");
+    }
+    for difference in &resumed.differences {
+        eprintln!("warning: not as it was: {difference}");
+    }
+    Ok((path, Some(resumed.step)))
+}
+
+/// The result, where it is, and what can be done with it.
+fn finish<B: Backend>(trainer: &Trainer<B>, dir: &Path, history: &History) -> anyhow::Result<()> {
+    let best = trainer.best();
+    let last = history.epochs.last();
+    let summary = serde_json::json!({
+        "arch": trainer.spec().arch,
+        "variant": trainer.spec().variant,
+        "data": trainer.data().describe(),
+        "parameters": trainer.plan().n_params,
+        "backend": trainer.backend().name(),
+        "device": trainer.backend().describe(),
+        "steps": trainer.step(),
+        "best": best,
+        "last": last,
+        "training_seconds": history.epochs.iter().map(|e| e.time.seconds).sum::<f64>(),
+    });
+    let path = dir.join("summary.json");
+    std::fs::write(&path, serde_json::to_string_pretty(&summary)? + "\n")
+        .map_err(|source| resnet_train::Error::Io { path, action: "write", source })?;
+    if let Some(best) = best {
+        println!(
+            "\nbest test accuracy {:.4} after epoch {}, loss {:.4}",
+            best.accuracy, best.epoch, best.loss
+        );
+    }
+    let shown = dir.display();
+    println!(
+        "
+{shown}
+  model.safetensors  the best weights, ready to use
+  curves.svg         loss and accuracy over time
+  metrics.jsonl      the log; summary.json its result
+  recipe.toml        what was trained, and how
+  checkpoints/       to go on from
+
+next
+  resnet eval {shown}
+  resnet predict {shown} PICTURE…"
+    );
+    Ok(())
+}
