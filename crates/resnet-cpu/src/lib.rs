@@ -16,7 +16,8 @@
 //! - `window`, `load`, `epilogue`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
 //! - `direct`: convolution by micro-kernels. `conv`: the three ops, and im2col.
 //! - `combine`, `max_pool`, `avg_pool`, `norm`, `loss`, `ingest`, `update`: the ops, forward and backward side by side.
-//! - `kernels`: the inner loops and the matrix product. The only unsafe code is there.
+//! - `kernels`: the inner loops and the matrix products. Unsafe code is there and in `direct::blocks`, which cuts a tensor for
+//!   its tasks.
 #![deny(unsafe_code)]
 
 mod avg_pool;
