@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::Write;
 
 use resnet_core::graph::Layer;
-use resnet_core::weights::{Entry, Metadata, Writer};
+use resnet_core::weights::{Entry, Metadata, Writer, describe};
 use resnet_core::zoo::{Block, Conventions, PaddingStyle, ResNetSpec, Shortcut, Stem, Variant};
 use resnet_core::{Graph, ParamKind};
 
@@ -90,6 +90,8 @@ impl Library {
 
 /// Writes a network for a library. `values` are in the order of [`Graph::params`]. Returns what `out` is after the last byte.
 ///
+/// `metadata` travels along, but for what describes the network: that is said of the network as written.
+///
 /// # Errors
 /// As [`Library::check`]; [`Error::Core`] if values and network do not fit or writing fails.
 pub fn write_library<W: Write>(
@@ -102,7 +104,10 @@ pub fn write_library<W: Write>(
     library.check(spec)?;
     let values = standard_norms(&spec.build()?, values)?;
     let conventions = Conventions { conv_bias: false, norm_eps: EPS, ..spec.conventions };
-    let graph = ResNetSpec { conventions, ..spec.clone() }.build()?;
+    let written = ResNetSpec { conventions, ..spec.clone() };
+    let graph = written.build()?;
+    let mut metadata = metadata.clone();
+    metadata.extend(describe(&written));
 
     let mut counters = vec![];
     let mut tensors = vec![];
@@ -126,7 +131,7 @@ pub fn write_library<W: Write>(
     // The counters come first, which keeps them aligned.
     let mut entries: Vec<Entry> = counters.iter().map(|name| Entry::i64(name, &[])).collect();
     entries.extend(tensors.iter().map(|(entry, _)| entry.clone()));
-    let mut writer = Writer::new(out, entries, metadata)?;
+    let mut writer = Writer::new(out, entries, &metadata)?;
     for name in &counters {
         writer.write_i64(name, &[0])?;
     }

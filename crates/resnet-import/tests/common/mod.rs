@@ -11,19 +11,19 @@ use serde::Deserialize;
 
 /// One network.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Case {
-    pub name: String,
-    pub framework: String,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) framework: String,
     /// Name, shape and bounds of every tensor in the framework's order.
-    pub tensors: Vec<(String, Vec<usize>, f64, f64)>,
-    pub input: Vec<usize>,
-    pub logits: Vec<f32>,
+    pub(crate) tensors: Vec<(String, Vec<usize>, f64, f64)>,
+    pub(crate) input: Vec<usize>,
+    pub(crate) logits: Vec<f32>,
     /// What the names do not tell.
-    pub variant: Option<String>,
+    pub(crate) variant: Option<String>,
 }
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let files = [
         include_str!("../golden/networks-torch.json"),
         include_str!("../golden/networks-keras.json"),
@@ -33,12 +33,12 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// The case of this name.
-pub fn case(name: &str) -> Case {
+pub(crate) fn case(name: &str) -> Case {
     cases().into_iter().find(|c| c.name == name).expect(name)
 }
 
 /// The numbers that `make_golden.py` computes from a name.
-pub fn formula(name: &str, n: usize, lo: f64, hi: f64) -> Vec<f32> {
+pub(crate) fn formula(name: &str, n: usize, lo: f64, hi: f64) -> Vec<f32> {
     let hash = name.bytes().fold(0x811c_9dc5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
     let unit = |i: u32| {
         let mut x = i.wrapping_mul(2_654_435_761).wrapping_add(hash);
@@ -53,7 +53,7 @@ pub fn formula(name: &str, n: usize, lo: f64, hi: f64) -> Vec<f32> {
 }
 
 /// A safetensors file of tensors by formula.
-pub fn file(tensors: &[(String, Vec<usize>, f64, f64)]) -> Vec<u8> {
+pub(crate) fn file(tensors: &[(String, Vec<usize>, f64, f64)]) -> Vec<u8> {
     let entries = tensors.iter().map(|(name, shape, ..)| Entry::f32(name, shape)).collect();
     let mut writer = Writer::new(vec![], entries, &Metadata::new()).expect("a header");
     for (name, shape, lo, hi) in tensors {
@@ -64,11 +64,11 @@ pub fn file(tensors: &[(String, Vec<usize>, f64, f64)]) -> Vec<u8> {
 
 impl Case {
     /// Imports the network at the size of its picture.
-    pub fn import(&self) -> Imported {
+    pub(crate) fn import(&self) -> Imported {
         self.import_with(Options::default()).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 
-    pub fn import_with(&self, options: Options) -> Result<Imported, Error> {
+    pub(crate) fn import_with(&self, options: Options) -> Result<Imported, Error> {
         let open = || Archive::from_bytes(file(&self.tensors));
         let options = Options { size: Some((self.input[2], self.input[3])), ..options };
         let imported = import_archive(open()?, &options)?;
@@ -82,7 +82,7 @@ impl Case {
     }
 
     /// The picture, n×h×w×c.
-    pub fn picture(&self) -> Vec<f32> {
+    pub(crate) fn picture(&self) -> Vec<f32> {
         let [n, c, h, w] = self.input[..] else { panic!("four dimensions") };
         let nchw = formula("input", n * c * h * w, -2.0, 2.0);
         let mut nhwc = Vec::with_capacity(nchw.len());
@@ -95,7 +95,7 @@ impl Case {
 }
 
 /// Logits for pictures of n×h×w×c.
-pub fn logits(imported: &Imported, n: usize, nhwc: &[f32]) -> Vec<f32> {
+pub(crate) fn logits(imported: &Imported, n: usize, nhwc: &[f32]) -> Vec<f32> {
     let mut backend = CpuBackend::new(Some(2)).expect("a backend");
     let graph = imported.spec.build().expect("builds");
     let mut params =
@@ -107,7 +107,7 @@ pub fn logits(imported: &Imported, n: usize, nhwc: &[f32]) -> Vec<f32> {
 }
 
 /// Largest difference relative to the largest value.
-pub fn difference(found: &[f32], wanted: &[f32]) -> f64 {
+pub(crate) fn difference(found: &[f32], wanted: &[f32]) -> f64 {
     assert_eq!(found.len(), wanted.len());
     let largest = wanted.iter().fold(0f64, |m, v| m.max(f64::from(v.abs())));
     found.iter().zip(wanted).fold(0f64, |m, (a, b)| m.max(f64::from((a - b).abs()))) / largest
