@@ -1,7 +1,8 @@
-"""Small files as PyTorch and Paddle write them, for tests/containers.rs.
+"""Small files as PyTorch, Paddle and Keras write them, for tests/containers.rs.
 
     python make_containers.py torch DIR         (needs torch)
     python make_containers.py paddle DIR        (needs paddlepaddle)
+    python make_containers.py keras DIR         (needs keras and tensorflow)
 
 All tensors count up in quarters, so that the test knows every value.
 """
@@ -52,4 +53,19 @@ def paddle_files():
         paddle.save(layer.state_dict(), str(out / f"layer-{protocol}.pdparams"), protocol=protocol)
 
 
-torch_files() if kind == "torch" else paddle_files()
+def keras_files():
+    import keras
+    import numpy as np
+    from keras import layers
+
+    model = keras.Sequential([
+        keras.Input((4, 4, 2)), layers.Conv2D(3, 1, name="first"), layers.BatchNormalization(epsilon=1e-4, name="norm"),
+        layers.Conv2D(2, 1, use_bias=False, name="second"), layers.GlobalAvgPool2D(), layers.Dense(2, name="head")])
+    for weight in model.weights:
+        weight.assign((np.arange(np.prod(weight.shape), dtype="float32") / 4).reshape(weight.shape))
+    model.save(out / "model.h5")
+    model.save(out / "model.keras")
+    model.save_weights(out / "model.weights.h5")
+
+
+{"torch": torch_files, "paddle": paddle_files, "keras": keras_files}[kind]()

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use resnet_core::Graph;
 use resnet_core::weights::{Metadata, describe, write_graph};
 use resnet_core::zoo::ResNetSpec;
-use resnet_core::{Graph, init};
 
 use crate::checksum;
 use crate::container::Archive;
@@ -226,8 +226,8 @@ fn fill(
     seed: u64,
     report: &mut Report,
 ) -> Result<Vec<Vec<f32>>> {
-    let mut values = init::initial_values(graph, seed);
-    let mut given = vec![false; graph.params().len()];
+    let mut values = vec![vec![]; graph.params().len()];
+    let mut given = vec![false; values.len()];
     let index_of: std::collections::BTreeMap<&str, usize> =
         graph.params().iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect();
     for tensor in placed {
@@ -254,6 +254,11 @@ fn fill(
             report.n_fitting += 1;
         }
         given[i] = true;
+    }
+    for (i, param) in
+        graph.params().iter().enumerate().filter(|(i, _)| values[*i].is_empty()).collect::<Vec<_>>()
+    {
+        values[i] = param.init.fill(&param.shape, seed, i as u64); // as `initial_values` does it
     }
     let missing = graph.params().iter().zip(&given).filter(|(p, given)| p.kind.is_saved() && !**given);
     report.missing.extend(missing.map(|(p, _)| p.name.clone()));

@@ -10,6 +10,11 @@ const LEGACY: &[u8] = include_bytes!("golden/containers/checkpoint-legacy.pth");
 const WHOLE_MODEL: &[u8] = include_bytes!("golden/containers/whole-model.pth");
 const PADDLE_2: &[u8] = include_bytes!("golden/containers/layer-2.pdparams");
 const PADDLE_4: &[u8] = include_bytes!("golden/containers/layer-4.pdparams");
+const KERAS: [&[u8]; 3] = [
+    include_bytes!("golden/containers/model.h5"),
+    include_bytes!("golden/containers/model.weights.h5"),
+    include_bytes!("golden/containers/model.keras"),
+];
 
 fn open(bytes: &[u8]) -> Archive {
     Archive::from_bytes(bytes.to_vec()).unwrap_or_else(|e| panic!("{e}"))
@@ -77,6 +82,33 @@ fn a_paddle_state_dict_is_read_in_both_protocols() {
 }
 
 #[test]
+fn a_keras_model_is_read_from_all_its_files() {
+    for (bytes, eps) in KERAS.into_iter().zip([Some(1e-4), None, Some(1e-4)]) {
+        let mut archive = open(bytes);
+        assert_eq!((archive.format(), archive.norm_eps()), (Format::KerasHdf5, eps));
+        let last_two = |name: &str| name.rsplit('/').take(2).collect::<Vec<_>>().join(" of ");
+        let found: BTreeMap<String, _> =
+            floats(&mut archive).into_iter().map(|(n, v)| (last_two(&n), v)).collect();
+        let wanted = [
+            ("beta of norm", vec![3]),
+            ("bias of first", vec![3]),
+            ("bias of head", vec![2]),
+            ("gamma of norm", vec![3]),
+            ("kernel of first", vec![1, 1, 2, 3]),
+            ("kernel of head", vec![2, 2]),
+            ("kernel of second", vec![1, 1, 3, 2]),
+            ("moving_mean of norm", vec![3]),
+            ("moving_variance of norm", vec![3]),
+        ];
+        assert_eq!(found.len(), wanted.len(), "{:?}", found.keys());
+        for (name, shape) in wanted {
+            let n = shape.iter().product();
+            assert_eq!(found[name], (shape, quarters(0..n)), "{name}");
+        }
+    }
+}
+
+#[test]
 fn nothing_is_run() {
     assert!(refusal(WHOLE_MODEL).contains("save its state_dict"), "{}", refusal(WHOLE_MODEL));
     // cos.system('true') as every guide to pickle has it.
@@ -138,7 +170,8 @@ fn other_files_are_named() {
 }
 
 fn files() -> impl Strategy<Value = &'static [u8]> {
-    prop::sample::select(vec![CHECKPOINT, LEGACY, PADDLE_2, PADDLE_4, WHOLE_MODEL])
+    let pickles = prop::sample::select(vec![CHECKPOINT, LEGACY, PADDLE_2, PADDLE_4, WHOLE_MODEL]);
+    prop_oneof![pickles, prop::sample::select(KERAS.to_vec())]
 }
 
 /// Whatever the bytes are, opening and reading ends, and gives no more than the file holds.
