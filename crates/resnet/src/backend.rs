@@ -99,6 +99,7 @@ pub trait Job {
 ///
 /// # Errors
 /// [`Error::Device`] if the backend is not compiled in or its device is not there; whatever the job refuses.
+#[cfg_attr(not(any(feature = "cpu", feature = "cuda")), allow(unused_variables))]
 pub fn dispatch<J: Job>(choice: Choice, job: J) -> Result<J::Output, J::Error> {
     match choice {
         #[cfg(feature = "cpu")]

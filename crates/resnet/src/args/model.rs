@@ -18,7 +18,14 @@ pub(crate) struct ModelArgs {
     pub(crate) network: NetworkArgs,
 
     /// Mean of each channel, of pixels scaled to 0…1. Default: what the model says
-    #[arg(long, value_name = "M,…", value_delimiter = ',', help_heading = "Network", requires = "std")]
+    #[arg(
+        long,
+        value_name = "M,…",
+        value_delimiter = ',',
+        help_heading = "Network",
+        requires = "std",
+        allow_negative_numbers = true
+    )]
     pub(crate) mean: Option<Vec<f32>>,
 
     /// Standard deviation of each channel, alike

@@ -31,7 +31,7 @@ pub(crate) struct RecipeArgs {
     pub(crate) epochs: Option<u64>,
 
     /// Largest learning rate of the schedule
-    #[arg(long, value_name = "RATE", help_heading = "Recipe")]
+    #[arg(long, value_name = "RATE", help_heading = "Recipe", allow_negative_numbers = true)]
     pub(crate) lr: Option<f64>,
 
     /// Rule of the update: sgd, adam or adamw

@@ -17,8 +17,9 @@ use crate::view::{self, number, table};
 /// Steps that are run first and not counted: caches fill, clocks rise, pages are touched.
 const N_WARM_UP: usize = 2;
 
-/// Measure how long a training or inference step takes, on synthetic pictures.
+/// Measure how long a step takes.
 ///
+/// On synthetic pictures, training or inference.
 /// A training step is what a trainer does for one batch: copy the pictures in, forward, loss, backward, SGD with momentum.
 /// With --infer it is copy in, forward with running statistics, logits out.
 /// Two warm-up steps are not counted.

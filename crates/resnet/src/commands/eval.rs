@@ -19,7 +19,9 @@ use crate::runs;
 use crate::view::progress::Progress;
 use crate::view::{evaluation, number, output};
 
-/// Test a trained network: top-1, top-5, loss, every class, the confusion matrix.
+/// Test a trained network.
+///
+/// Top-1, top-5 and loss; precision, recall and F1 of every class; the confusion matrix.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   resnet eval

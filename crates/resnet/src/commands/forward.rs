@@ -16,8 +16,9 @@ use crate::args::{DeviceArgs, NetworkArgs, Precision, label};
 use crate::exit::usage;
 use crate::weights_file::{WeightsFile, few};
 
-/// Run a network on a tensor from a file and write its logits.
+/// Run a network on a tensor from a file.
 ///
+/// Writes its logits.
 /// Inference mode: normalisation uses the running statistics of the weights file.
 /// The input is taken as it is, without any scaling.
 #[derive(clap::Args, Debug)]

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod compare;
 mod eval;
 mod forward;
 mod predict;
@@ -13,6 +14,7 @@ pub(crate) enum Command {
     Train(Box<train::TrainArgs>),
     Eval(Box<eval::EvalArgs>),
     Predict(Box<predict::PredictArgs>),
+    Compare(Box<compare::CompareArgs>),
     Summary(summary::SummaryArgs),
     Forward(forward::ForwardArgs),
     Bench(bench::BenchArgs),
@@ -25,6 +27,7 @@ impl Command {
             Command::Train(args) => train::run(*args),
             Command::Eval(args) => eval::run(*args),
             Command::Predict(args) => predict::run(*args),
+            Command::Compare(args) => compare::run(*args),
             Command::Summary(args) => summary::run(args),
             Command::Forward(args) => forward::run(args),
             Command::Bench(args) => bench::run(args),

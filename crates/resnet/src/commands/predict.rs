@@ -14,8 +14,9 @@ use crate::exit::usage;
 use crate::view::progress::Progress;
 use crate::view::{output, table};
 
-/// Say what is in pictures: the most probable classes of each.
+/// Say what is in pictures.
 ///
+/// The most probable classes of each.
 /// Pictures are made grey or coloured and resized as the network wants them, and normalised as in training.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:

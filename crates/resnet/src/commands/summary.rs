@@ -6,7 +6,9 @@ use resnet_core::zoo;
 use crate::args::{NetworkArgs, label};
 use crate::view::output;
 
-/// Show a network layer by layer: shapes, parameters, multiply-accumulates, connections.
+/// Show a network layer by layer.
+///
+/// Shapes, parameters, multiply-accumulates and connections; as a table, as JSON or as a drawing.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   resnet summary --arch resnet18

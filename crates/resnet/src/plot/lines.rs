@@ -160,8 +160,8 @@ fn ranges(panel: &Panel) -> (std::ops::Range<f64>, std::ops::Range<f64>) {
     );
     let (x_low, x_high) = extent(points().map(|p| p.0));
     let (low, high) = extent(values);
-    // Epochs are counted from 0, so that curves by step and by epoch share an axis.
-    let x_low = if x_low > 0.0 { 0.0 } else { x_low };
+    // Curves by step begin within the first epoch, and their axis where training begins.
+    let x_low = if (0.0..1.0).contains(&x_low) { 0.0 } else { x_low };
     let x = if x_low < x_high { x_low..x_high } else { x_low - 0.5..x_low + 0.5 };
     let y = if panel.share {
         let floor = ((low - 0.02) * 10.0).floor() / 10.0;

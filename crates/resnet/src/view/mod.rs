@@ -1,5 +1,6 @@
 //! How things look in a terminal.
 
+pub(crate) mod comparison;
 pub(crate) mod evaluation;
 pub(crate) mod number;
 pub(crate) mod output;

@@ -21,6 +21,7 @@ pub(crate) struct Watch {
     shown: u64,
     save_seconds: Option<f64>,
     n_steps: u64,
+    is_first: bool,
 }
 
 impl Watch {
@@ -40,7 +41,14 @@ impl Watch {
             shown: 0,
             save_seconds: None,
             n_steps: 0,
+            is_first: true,
         }
+    }
+
+    /// For runs after the first one: what holds for all of them is not said again.
+    pub(crate) fn again(mut self, again: bool) -> Self {
+        self.is_first = !again;
+        self
     }
 
     /// Removes the bar, before something else is printed.
@@ -72,7 +80,7 @@ impl Watch {
     /// Once, so that people can compare it with the grace of their launcher.
     fn say_how_long_a_stop_takes(&mut self, p: &trainer::Progress) {
         const SETTLED: u64 = 5;
-        if self.n_steps != SETTLED {
+        if self.n_steps != SETTLED || !self.is_first {
             return;
         }
         let Some(save) = self.save_seconds.take() else { return };

@@ -6,6 +6,7 @@ mod bench;
 mod errors;
 mod forward;
 mod summary;
+mod train;
 
 use std::ffi::OsStr;
 use std::process::Command;
