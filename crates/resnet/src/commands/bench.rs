@@ -12,6 +12,7 @@ use resnet_core::{Accumulate, Backend, Executor, Graph, LowerOptions, Params, in
 use serde::Serialize;
 
 use crate::args::{DeviceArgs, NetworkArgs, Precision};
+use crate::view::output::say;
 use crate::view::{self, number, table};
 
 /// Steps that are run first and not counted: caches fill, clocks rise, pages are touched.
@@ -29,12 +30,6 @@ const N_WARM_UP: usize = 2;
   resnet bench --arch resnet50 --batch 32 --infer --steps 20 --json
   resnet bench --arch resnet50 --batch 32 --steps 5 --profile")]
 pub(crate) struct BenchArgs {
-    #[command(flatten)]
-    network: NetworkArgs,
-
-    #[command(flatten)]
-    device: DeviceArgs,
-
     /// Pictures per step
     #[arg(long, value_name = "N", default_value_t = 32)]
     batch: usize,
@@ -58,6 +53,12 @@ pub(crate) struct BenchArgs {
     /// One line of JSON
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    network: NetworkArgs,
+
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// What was measured. The first four fields are what other programs read.
@@ -202,11 +203,11 @@ impl Bench {
 
 fn print(m: &Measured) {
     let mode = if m.infer() { "inference" } else { "training" };
-    println!(
+    say(format!(
         "{} ({}), {mode}, {} pictures of {}×{}×{}, {} classes, {}",
         m.arch, m.variant, m.batch, m.channels, m.height, m.width, m.classes, m.precision
-    );
-    println!("{}\n", m.device);
+    ));
+    say(format!("{}\n", m.device));
     let mut t = table::plain();
     let rows = [
         ("step, median", number::seconds(m.median_s)),
@@ -225,8 +226,8 @@ fn print(m: &Measured) {
     for (what, value) in rows {
         t.add_row([what.to_owned(), value]);
     }
-    println!("{}", table::right_aligned(t, &[1]));
-    println!("\n{} steps after {N_WARM_UP} warm-up steps", m.steps);
+    say(table::right_aligned(t, &[1]));
+    say(format!("\n{} steps after {N_WARM_UP} warm-up steps", m.steps));
 }
 
 impl Measured {
@@ -257,7 +258,7 @@ fn print_profile<B: Backend>(timed: &Timed<B>, steps: usize, total: Duration) {
         let calls = (n / steps).to_string();
         t.add_row([method.to_string(), calls, per_step(*time), share(*time), rate(*flops, *time)]);
     }
-    println!("\nWhere a step's time goes, by op:\n{}", table::right_aligned(t, &[1, 2, 3, 4]));
+    say(format!("\nWhere a step's time goes, by op:\n{}", table::right_aligned(t, &[1, 2, 3, 4])));
 
     const N_SHAPES: usize = 20;
     let mut t = table::with_header(&["op", "shape", "calls", "per step", "share", "GFLOP/s"]);
@@ -272,5 +273,5 @@ fn print_profile<B: Backend>(timed: &Timed<B>, steps: usize, total: Duration) {
         ];
         t.add_row(row);
     }
-    println!("\nThe longest, by shape:\n{}", table::right_aligned(t, &[2, 3, 4, 5]));
+    say(format!("\nThe longest, by shape:\n{}", table::right_aligned(t, &[2, 3, 4, 5])));
 }

@@ -17,6 +17,7 @@ use crate::exit::{Interrupted, usage};
 use crate::runs;
 use crate::signals::Signals;
 use crate::view::comparison::{Comparison, Contender, Trial};
+use crate::view::output::say;
 use crate::view::watch::Watch;
 
 /// Train several networks alike and compare them.
@@ -68,8 +69,13 @@ pub(crate) fn run(args: CompareArgs) -> anyhow::Result<()> {
         None => free_directory()?,
     };
     std::fs::create_dir_all(&out).with_context(|| format!("{}: cannot create", out.display()))?;
-    println!("data         {}", data.describe());
-    println!("comparison   {} networks, {} seeds each, in {}\n", contenders.len(), args.seeds, out.display());
+    say(format!("data         {}", data.describe()));
+    say(format!(
+        "comparison   {} networks, {} seeds each, in {}\n",
+        contenders.len(),
+        args.seeds,
+        out.display()
+    ));
 
     let mut comparison = Comparison {
         command: command_line(),
@@ -86,7 +92,7 @@ pub(crate) fn run(args: CompareArgs) -> anyhow::Result<()> {
             let mut recipe = recipe.clone();
             recipe.train.seed += seed;
             let number = seed * contenders.len() as u64 + i as u64 + 1;
-            println!("run {number} of {n_runs}: {name}, seed {}", recipe.train.seed);
+            say(format!("run {number} of {n_runs}: {name}, seed {}", recipe.train.seed));
             let dir = out.join(format!("{}-seed{}", name.replace(' ', "-"), recipe.train.seed));
             let title = format!("{name} on {}, seed {}", data.name, recipe.train.seed);
             let job =
@@ -102,8 +108,8 @@ pub(crate) fn run(args: CompareArgs) -> anyhow::Result<()> {
             write(&out, &comparison)?;
         }
     }
-    println!("\n{}", comparison.text());
-    println!("\n{}: compare.md, compare.json, compare.svg, and a directory for each run", out.display());
+    say(format!("\n{}", comparison.text()));
+    say(format!("\n{}: compare.md, compare.json, compare.svg, and a directory for each run", out.display()));
     Ok(())
 }
 
@@ -162,12 +168,12 @@ impl Job for RunTrial<'_> {
         }
         let horizon = trainer.horizon();
         if trainer.step() > 0 {
-            println!(
+            say(format!(
                 "found in {} after step {} of {}",
                 self.dir.display(),
                 trainer.step(),
                 horizon.total_steps
-            );
+            ));
         }
         let curves = Some(self.dir.join("curves.svg"));
         let mut watch =

@@ -16,6 +16,7 @@ use resnet_train::recipe::{Recipe, Size};
 use crate::args::{DeviceArgs, ModelArgs, Precision, label};
 use crate::exit::usage;
 use crate::runs;
+use crate::view::output::say;
 use crate::view::progress::Progress;
 use crate::view::{evaluation, number, output};
 
@@ -32,12 +33,6 @@ pub(crate) struct EvalArgs {
     /// A run directory or a weights file. Default: the newest run
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
-
-    #[command(flatten)]
-    model_args: ModelArgs,
-
-    #[command(flatten)]
-    device: DeviceArgs,
 
     /// Data whose test part is used: fashion-mnist-sample, fashion-mnist or mnist. Default: what the run was trained on
     #[arg(long, value_name = "NAME")]
@@ -66,6 +61,12 @@ pub(crate) struct EvalArgs {
     /// Everything as JSON
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    model_args: ModelArgs,
+
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
@@ -82,8 +83,8 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
 
     let (network, classes) = (label(&model.spec), model.classes.clone());
     if !args.json {
-        println!("model        {}: {network}, {} classes", file.display(), model.spec.classes);
-        println!("data         {}, its test part", data.describe());
+        say(format!("model        {}: {network}, {} classes", file.display(), model.spec.classes));
+        say(format!("data         {}, its test part", data.describe()));
     }
     let svg = args.svg.clone().or_else(|| path.is_dir().then(|| path.join("confusion.svg")));
     let (json, choice) = (args.json, args.device.choice());
@@ -97,7 +98,7 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
         output::lines([text])?;
     } else {
         let count = number::grouped(evaluation.count());
-        println!("tested       {count} pictures in {}\n", number::seconds(seconds));
+        say(format!("tested       {count} pictures in {}\n", number::seconds(seconds)));
         output::lines([evaluation::text(&evaluation, &classes)])?;
     }
     if let Some(svg) = svg {

@@ -29,12 +29,6 @@ use crate::weights_file::{WeightsFile, few};
 The input file holds the tensor `input`, n×c×h×w (n×h×w×c with --layout nhwc); the output file `logits`, n×classes.
 Channels and size are the input's unless given, the number of classes is the weights file's.")]
 pub(crate) struct ForwardArgs {
-    #[command(flatten)]
-    network: NetworkArgs,
-
-    #[command(flatten)]
-    device: DeviceArgs,
-
     /// Weights in safetensors, with torchvision's names
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
@@ -58,6 +52,12 @@ pub(crate) struct ForwardArgs {
     /// Type of the activations
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
+
+    #[command(flatten)]
+    network: NetworkArgs,
+
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -33,12 +33,6 @@ pub(crate) struct PredictArgs {
     #[arg(value_name = "PICTURE", required = true)]
     pictures: Vec<PathBuf>,
 
-    #[command(flatten)]
-    model_args: ModelArgs,
-
-    #[command(flatten)]
-    device: DeviceArgs,
-
     /// Classes to name for each picture
     #[arg(long, value_name = "K", default_value_t = 3)]
     top: usize,
@@ -54,6 +48,12 @@ pub(crate) struct PredictArgs {
     /// A JSON array with one object per picture
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    model_args: ModelArgs,
+
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// What was seen in one file.

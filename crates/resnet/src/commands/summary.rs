@@ -17,9 +17,6 @@ use crate::view::output;
   resnet summary --arch resnet20-cifar --dot | dot -Tsvg > resnet20.svg
   resnet summary --list")]
 pub(crate) struct SummaryArgs {
-    #[command(flatten)]
-    network: NetworkArgs,
-
     /// All of it as JSON
     #[arg(long)]
     json: bool,
@@ -31,6 +28,9 @@ pub(crate) struct SummaryArgs {
     /// The names of all networks, one a line
     #[arg(long, conflicts_with_all = ["json", "dot", "arch"])]
     list: bool,
+
+    #[command(flatten)]
+    network: NetworkArgs,
 }
 
 pub(crate) fn run(args: SummaryArgs) -> anyhow::Result<()> {

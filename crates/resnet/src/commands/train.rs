@@ -6,7 +6,7 @@ use resnet::backend::{Job, dispatch};
 use resnet_core::Backend;
 use resnet_train::data::Dataset;
 use resnet_train::metrics::History;
-use resnet_train::recipe::{DEFAULT, Recipe};
+use resnet_train::recipe::{DEFAULT, Recipe, Shipped};
 use resnet_train::run::RunDir;
 use resnet_train::trainer::{Outcome, ResumePolicy, Trainer};
 
@@ -14,13 +14,14 @@ use crate::args::{DeviceArgs, RecipeArgs, label};
 use crate::exit::{Interrupted, usage};
 use crate::runs;
 use crate::signals::Signals;
-use crate::view::number;
+use crate::view::output::say;
 use crate::view::watch::Watch;
+use crate::view::{number, output};
 
 /// Train a network by a recipe.
 ///
 /// Without arguments: ResNet-18 on the embedded sample of Fashion-MNIST, about a minute on two cores.
-/// Recipes that come with the program: fashion-sample, fashion-mnist-28, d2l-fashion-mnist-96. Any other name is a file.
+/// `--list` shows the recipes that come with the program; any other name is a file.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   resnet train
@@ -50,6 +51,10 @@ pub(crate) struct TrainArgs {
     #[arg(long, requires = "resume")]
     inexact: bool,
 
+    /// The recipes that come with the program, one a line
+    #[arg(long)]
+    list: bool,
+
     #[command(flatten)]
     change: RecipeArgs,
 
@@ -58,6 +63,9 @@ pub(crate) struct TrainArgs {
 }
 
 pub(crate) fn run(args: TrainArgs) -> anyhow::Result<()> {
+    if args.list {
+        return output::lines(Shipped::ALL.iter().map(|s| format!("{:22} {}", s.name, s.title())));
+    }
     let signals = Signals::watch()?;
     let (target, recipe) = match &args.resume {
         Some(run) => {
@@ -109,15 +117,15 @@ impl Job for Train {
         let mut trainer = Trainer::new(backend, self.recipe, self.data)?;
         print_plan(&trainer);
         let (dir, resumed) = attach(&mut trainer, self.target)?;
-        println!("run          {}", dir.display());
+        say(format!("run          {}", dir.display()));
         let history = match resumed {
             Some(step) => {
-                println!("             goes on after step {step} of {}", trainer.horizon().total_steps);
+                say(format!("             goes on after step {step} of {}", trainer.horizon().total_steps));
                 History::read(&dir.join("metrics.jsonl"))?
             }
             None => History::default(),
         };
-        println!();
+        say("");
         let title = format!(
             "{} on {}, seed {}",
             label(trainer.spec()),
@@ -148,8 +156,8 @@ impl Job for Train {
 /// What is trained on what, and what it takes, before anything is computed.
 fn print_plan<B: Backend>(trainer: &Trainer<B>) {
     let (spec, recipe, horizon) = (trainer.spec(), trainer.recipe(), trainer.horizon());
-    println!("data         {}", trainer.data().describe());
-    println!(
+    say(format!("data         {}", trainer.data().describe()));
+    say(format!(
         "network      {}, {}×{}×{} → {} classes, {} layers, {:.3} GMAC per picture",
         label(spec),
         spec.channels,
@@ -158,10 +166,10 @@ fn print_plan<B: Backend>(trainer: &Trainer<B>) {
         spec.classes,
         trainer.graph().nodes().len(),
         trainer.graph().macs() as f64 / 1e9
-    );
-    println!("device       {}: {}", trainer.backend().name(), trainer.backend().describe());
-    println!("{}", trainer.plan());
-    println!(
+    ));
+    say(format!("device       {}: {}", trainer.backend().name(), trainer.backend().describe()));
+    say(trainer.plan());
+    say(format!(
         "training     {} epochs, {} steps of {} pictures, {}, learning rate {}, seed {}",
         recipe.train.epochs,
         number::grouped(horizon.total_steps),
@@ -169,7 +177,7 @@ fn print_plan<B: Backend>(trainer: &Trainer<B>) {
         rule_name(recipe),
         recipe.optimizer.lr(),
         recipe.train.seed
-    );
+    ));
 }
 
 fn rule_name(recipe: &Recipe) -> &'static str {
@@ -229,13 +237,13 @@ fn finish<B: Backend>(trainer: &Trainer<B>, dir: &Path, history: &History) -> an
     std::fs::write(&path, serde_json::to_string_pretty(&summary)? + "\n")
         .map_err(|source| resnet_train::Error::Io { path, action: "write", source })?;
     if let Some(best) = best {
-        println!(
+        say(format!(
             "\nbest test accuracy {:.4} after epoch {}, loss {:.4}",
             best.accuracy, best.epoch, best.loss
-        );
+        ));
     }
     let shown = dir.display();
-    println!(
+    say(format!(
         "
 {shown}
   model.safetensors  the best weights, ready to use
@@ -247,6 +255,6 @@ fn finish<B: Backend>(trainer: &Trainer<B>, dir: &Path, history: &History) -> an
 next
   resnet eval {shown}
   resnet predict {shown} PICTURE…"
-    );
+    ));
     Ok(())
 }

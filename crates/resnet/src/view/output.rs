@@ -14,3 +14,9 @@ pub(crate) fn lines<T: Display>(lines: impl IntoIterator<Item = T>) -> anyhow::R
         _ => Ok(()),
     }
 }
+
+/// Writes one line to stdout. A run is not ended because nobody reads on, or because a redirected log has no room.
+pub(crate) fn say(line: impl Display) {
+    let mut out = stdout().lock();
+    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+}

@@ -20,7 +20,7 @@ impl Progress {
     pub(crate) fn new(what: impl Into<String>, first: u64, n: u64) -> Self {
         let what = what.into();
         let bar = ProgressBar::with_draw_target(Some(n), ProgressDrawTarget::stderr_with_hz(10));
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24.cyan/dim} {pos}/{len}  {wide_msg}")
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:18.cyan/dim} {pos}/{len}  {wide_msg}")
         {
             bar.set_style(style.progress_chars("━╾─"));
         }

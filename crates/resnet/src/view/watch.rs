@@ -6,6 +6,7 @@ use resnet::plot;
 use resnet_train::metrics::{History, Record};
 use resnet_train::trainer::{self, Event, Observer};
 
+use super::output::say;
 use super::progress::Progress;
 
 /// Shows progress on stderr, epochs on stdout, and keeps the picture of the curves up to date.
@@ -69,7 +70,7 @@ impl Watch {
         if let Some(progress) = &mut self.progress {
             let left = super::number::clock(p.seconds_left);
             let note = format!(
-                "loss {:.4}, acc {:.3}, {:.0} img/s, run {left} left",
+                "{left} left  loss {:.4}  acc {:.3}  {:.0} img/s",
                 p.epoch_loss, p.epoch_accuracy, p.images_per_s
             );
             progress.at(p.step_in_epoch, &note);
@@ -124,7 +125,7 @@ impl Observer for Watch {
             }
             Event::Epoch(record) => {
                 self.clear();
-                println!("{record}");
+                say(record);
                 self.history.push(Record::Epoch((*record).clone()));
                 self.draw();
             }

@@ -195,6 +195,7 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
     assert!(answer.stderr.contains("cargo xtask data fashion-mnist"), "{}", answer.stderr);
     assert!(!dir.exists(), "nothing was written");
 
+    assert!(resnet(words("train --list")).done().contains("fashion-mnist-28"));
     resnet(words("train no-such-recipe")).refused(2, &["no-such-recipe", "fashion-sample"]);
     run("train --resume", home.path(), &[]).refused(2, &["holds no run"]);
     run("eval", home.path(), &[]).refused(1, &["no model.safetensors"]);
