@@ -255,10 +255,10 @@ fn fill(
         }
         given[i] = true;
     }
-    for (i, param) in
-        graph.params().iter().enumerate().filter(|(i, _)| values[*i].is_empty()).collect::<Vec<_>>()
-    {
-        values[i] = param.init.fill(&param.shape, seed, i as u64); // as `initial_values` does it
+    for (i, param) in graph.params().iter().enumerate() {
+        if values[i].is_empty() {
+            values[i] = param.init.fill(&param.shape, seed, i as u64); // as `initial_values` does it
+        }
     }
     let missing = graph.params().iter().zip(&given).filter(|(p, given)| p.kind.is_saved() && !**given);
     report.missing.extend(missing.map(|(p, _)| p.name.clone()));
