@@ -1,6 +1,6 @@
 //! Checkpoints: a run that was killed goes on bit for bit.
 //!
-//! Reading order: [`vfs`] (file operations), `manifest` (what a directory must hold), [`store`] (saving, finding, removing),
+//! Reading order: [`vfs`] (file operations), `manifest` (what a directory must hold), `store` (saving, finding, removing),
 //! `state` (where a run stands), `tensors` (its parameters and optimizer state).
 //!
 //! There is no saved generator: every draw is a function of (seed, epoch, index), so the position is the state.

@@ -1,4 +1,5 @@
 //! Recipes, schedules, checkpoints and the training loop.
+#![allow(clippy::unwrap_used)] // helpers outside of test functions
 
 mod evaluate;
 mod memory_fs;
