@@ -104,6 +104,9 @@ impl Model {
                 spec.channels
             )));
         }
+        if classes.len() != spec.classes {
+            return Err(wrong(format!("{} names for {} classes", classes.len(), spec.classes)));
+        }
         let graph = spec.build()?;
         let mut values = init::initial_values(&graph, 0);
         weights::load_values(&mut reader, &graph, Strictness::Strict, &mut values)

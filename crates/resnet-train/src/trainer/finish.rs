@@ -80,9 +80,11 @@ impl<B: Backend> Trainer<B> {
     /// # Errors
     /// Device errors.
     pub fn model(&mut self) -> Result<Model> {
+        let mut classes = self.data.classes.clone();
+        classes.extend((classes.len()..self.spec.classes).map(|i| format!("class {i}"))); // outputs that the data does not use
         Ok(Model {
             spec: self.spec.clone(),
-            classes: self.data.classes.clone(),
+            classes,
             preprocessing: self.recipe.preprocessing(&self.data)?,
             values: self.values()?,
         })

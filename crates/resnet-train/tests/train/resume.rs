@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use resnet_core::rng::{Purpose, Stream};
 use resnet_train::Error;
+use resnet_train::checkpoint::{FORMAT, State};
 use resnet_train::recipe::Recipe;
 use resnet_train::run::RunDir;
 use resnet_train::trainer::{Event, Outcome, ResumePolicy};
@@ -173,4 +174,24 @@ fn a_damaged_newest_checkpoint_costs_one_save_interval() {
     drop(trainer);
     std::fs::remove_dir_all(run.join("checkpoints/step-0000010")).ok();
     assert_eq!(tiny::remains(&run), uninterrupted(&recipe));
+}
+
+#[test]
+fn a_state_of_another_version_or_with_another_field_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    tiny::go_on(1, &tiny::recipe(&["train.max_steps=1"]), &run, &|| false).unwrap();
+    let path = run.join("checkpoints/step-0000001/state.json");
+    let json = std::fs::read_to_string(&path).unwrap();
+    let parse = |json: &str| State::parse(&path, json.as_bytes());
+    let state = parse(&json).unwrap();
+    assert_eq!((state.step, state.format), (1, FORMAT));
+    assert_eq!(parse(&String::from_utf8(state.to_json(&path).unwrap()).unwrap()).unwrap(), state);
+    let message = parse(&json.replace("\"format\": 1", "\"format\": 2")).unwrap_err().to_string();
+    assert!(message.contains("format 2") && message.contains("format 1"), "{message}");
+    let message =
+        parse(&json.replace("\"format\": 1", "\"format\": 1, \"mood\": 2")).unwrap_err().to_string();
+    assert!(message.contains("mood"), "{message}");
+    let message = parse(&json.replacen("\"step\": 1,", "", 1)).unwrap_err().to_string();
+    assert!(message.contains("missing field `step`"), "{message}");
 }

@@ -261,6 +261,34 @@ fn a_batch_larger_than_the_data_says_so() {
 }
 
 #[test]
+fn a_model_is_read_strictly() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    let mut trainer = tiny::trainer(1, &tiny::recipe(&["model.classes=6"]));
+    let model = trainer.model().unwrap();
+    assert_eq!(model.classes[3..], ["quadrant 3", "class 4", "class 5"]);
+    let bytes = model.to_bytes(trainer.graph()).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(Model::read(&path).unwrap(), model);
+    let refused = |from: &str, to: &str| {
+        // Replacements of equal length keep the file's sizes right.
+        let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+        let mut changed = bytes.clone();
+        changed[at..at + from.len()].copy_from_slice(to.as_bytes());
+        std::fs::write(&path, changed).unwrap();
+        Model::read(&path).unwrap_err().to_string()
+    };
+    for (from, to, named) in [
+        ("bilinear", "bicubic_", "bicubic_"),
+        ("preprocessing", "preprocessink", "preprocessing"),
+        (r#",\"class 5\""#, "            ", "classes"),
+    ] {
+        let message = refused(from, to);
+        assert!(message.contains("model.safetensors") && message.contains(named), "{message}");
+    }
+}
+
+#[test]
 fn an_unwritable_directory_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
