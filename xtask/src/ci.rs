@@ -1,6 +1,6 @@
 //! `ci`: everything a change must pass, the cheapest check first. The same here and on the server.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -71,25 +71,37 @@ fn test() -> Result<()> {
     hand_over::test(Vec::new())
 }
 
-/// The commands of the README on a small budget, and what they must leave behind.
+/// A command of the README on a small budget, and the files it must leave behind.
+struct Promise {
+    command: &'static str,
+    args: &'static [&'static str],
+    leaves: &'static [&'static str],
+}
+
+const README: [Promise; 2] = [
+    Promise {
+        command: "train",
+        args: &["--set", "train.max_steps=8"],
+        leaves: &["recipe.toml", "metrics.jsonl", "curves.svg", "model.safetensors"],
+    },
+    Promise {
+        command: "compare",
+        args: &["--arch", "resnet20-cifar", "--variants", "v1,v2", "--set", "train.max_steps=2"],
+        leaves: &["compare.md", "compare.json", "compare.svg"],
+    },
+];
+
 fn readme() -> Result<()> {
     let scratch = tempfile::tempdir().context("no temporary folder")?;
-    for (command, budget, leaves) in
-        [("train", ["train.max_steps=8", "train.batch=32"].as_slice(), TRAIN_LEAVES.as_slice())]
-    {
+    for Promise { command, args, leaves } in README {
         let out = scratch.path().join(command);
-        let mut args: Vec<OsString> = vec!["--out".into(), out.clone().into()];
-        args.extend(budget.iter().flat_map(|field| ["--set".into(), field.into()]));
-        eprintln!("$ cargo xtask {command} --out … --set {}", budget.join(" --set "));
+        let mut args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        args.extend(["--out".into(), out.clone().into()]);
+        eprintln!("$ cargo xtask {command} {}", args.join(OsStr::new(" ")).to_string_lossy());
         hand_over::resnet(command, args)?;
-        for name in leaves {
-            if !out.join(name).is_file() {
-                bail!("`cargo xtask {command}` left no {name}");
-            }
+        if let Some(name) = leaves.iter().find(|name| !out.join(name).is_file()) {
+            bail!("`cargo xtask {command}` left no {name}");
         }
     }
     hand_over::package("resnet-benches", "parity", ["--cases", "4"].map(OsString::from).into())
 }
-
-/// The files of a run that a reader is promised.
-const TRAIN_LEAVES: [&str; 4] = ["recipe.toml", "metrics.jsonl", "curves.svg", "model.safetensors"];
