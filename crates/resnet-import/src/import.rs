@@ -1,18 +1,17 @@
 //! From a file to a network and its values.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use resnet_core::Graph;
 use resnet_core::weights::{Metadata, describe, write_graph};
-use resnet_core::zoo::ResNetSpec;
+use resnet_core::zoo::{ResNetSpec, Variant};
 
 use crate::checksum;
 use crate::container::Archive;
 use crate::dialect::{Dialect, Renamed, Source};
 use crate::infer;
+use crate::output::write_file;
 use crate::preprocessing::{METADATA_KEY, Preprocessing};
 use crate::report::{Misshapen, Report};
 use crate::unwrap::{self, Found};
@@ -26,6 +25,8 @@ pub struct Options {
     /// The network, where the tensors do not tell it all, as between v1 and v1.5. Its channels, classes and conventions are
     /// taken from the file.
     pub arch: Option<ResNetSpec>,
+    /// The variant, where it is another than that of the library or of `arch`.
+    pub variant: Option<Variant>,
     /// Number of classes, if another than the file's is wanted: the classifier then starts fresh.
     pub classes: Option<usize>,
     /// Channels of the picture, if others than the file's are wanted: the first kernel is then summed or repeated.
@@ -49,6 +50,7 @@ impl Default for Options {
         Self {
             source: Source::Auto,
             arch: None,
+            variant: None,
             classes: None,
             channels: None,
             size: None,
@@ -90,12 +92,11 @@ impl Imported {
     /// # Errors
     /// [`Error::File`] if the file cannot be written; [`Error::Core`] if values and network do not fit.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let at = |e: std::io::Error| Error::File { path: path.to_owned(), why: format!("cannot write: {e}") };
         let graph = self.spec.build()?;
-        let out = BufWriter::new(File::create(path).map_err(at)?);
-        let mut out =
+        write_file(path, |out| {
             write_graph(out, &graph, &self.metadata(), |id| Ok(Cow::Borrowed(self.values[id.0].as_slice())))?;
-        out.flush().map_err(at)
+            Ok(())
+        })
     }
 }
 
@@ -199,7 +200,8 @@ fn file_spec(
         Some(json) => Some(serde_json::from_str(json).map_err(|e| bad(METADATA_KEY, e))?),
         None => None,
     };
-    if let (Some(json), None) = (metadata.get("spec"), &options.arch) {
+    let told = options.arch.is_some() || options.variant.is_some();
+    if let (Some(json), false) = (metadata.get("spec"), told) {
         return Ok((serde_json::from_str(json).map_err(|e| bad("spec", e))?, preprocessing));
     }
     let shapes = placed.iter().map(|p| (p.ours.0.as_str(), p.shape.as_slice())).collect();
@@ -211,6 +213,9 @@ fn file_spec(
         let conventions = spec.conventions;
         spec = arch.clone().channels(channels).classes(classes).size(height, width);
         spec.conventions = conventions;
+    }
+    if let Some(variant) = options.variant {
+        spec.variant = variant;
     }
     if let Some(eps) = options.norm_eps.or(archive.norm_eps()) {
         spec.conventions.norm_eps = eps;

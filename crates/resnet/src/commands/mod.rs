@@ -3,7 +3,9 @@
 mod bench;
 mod compare;
 mod eval;
+mod export;
 mod forward;
+mod import;
 mod predict;
 mod summary;
 mod train;
@@ -17,6 +19,8 @@ pub(crate) enum Command {
     Compare(Box<compare::CompareArgs>),
     Summary(summary::SummaryArgs),
     Forward(forward::ForwardArgs),
+    Import(import::ImportArgs),
+    Export(export::ExportArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -30,6 +34,8 @@ impl Command {
             Command::Compare(args) => compare::run(*args),
             Command::Summary(args) => summary::run(args),
             Command::Forward(args) => forward::run(args),
+            Command::Import(args) => import::run(args),
+            Command::Export(args) => export::run(args),
             Command::Bench(args) => bench::run(args),
         }
     }

@@ -5,6 +5,7 @@
 mod bench;
 mod errors;
 mod forward;
+mod import;
 mod summary;
 mod train;
 
