@@ -137,6 +137,14 @@ impl Job for Train {
         let signals = &self.signals;
         let outcome = trainer.train(&mut watch, &|| signals.received().is_some());
         watch.clear();
+        let outcome = outcome.inspect_err(|e| {
+            if !matches!(e, resnet_train::Error::NonFinite { .. }) {
+                eprintln!(
+                    "what was saved last is kept; `resnet train --resume {}` goes on from there",
+                    dir.display()
+                );
+            }
+        });
         match outcome? {
             Outcome::Finished { .. } => {
                 finish(&trainer, &dir, &watch.history)?;

@@ -6,6 +6,7 @@ use resnet::plot;
 use resnet_train::metrics::{History, Record};
 use resnet_train::trainer::{self, Event, Observer};
 
+use super::number;
 use super::output::say;
 use super::progress::Progress;
 
@@ -68,7 +69,7 @@ impl Watch {
         }
         self.n_steps += 1;
         if let Some(progress) = &mut self.progress {
-            let left = super::number::clock(p.seconds_left);
+            let left = number::clock(p.seconds_left);
             let note = format!(
                 "{left} left  loss {:.4}  acc {:.3}  {:.0} img/s",
                 p.epoch_loss, p.epoch_accuracy, p.images_per_s
@@ -86,7 +87,8 @@ impl Watch {
         }
         let Some(save) = self.save_seconds.take() else { return };
         let step = p.seconds_left / (p.total_steps - p.step).max(1) as f64;
-        let line = format!("Ctrl-C saves and stops within about {:.1} s (step + save)", step + save);
+        let line =
+            format!("Ctrl-C saves and stops within about {} (step + save)", number::seconds(step + save));
         self.tell(&line);
     }
 

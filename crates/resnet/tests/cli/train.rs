@@ -118,8 +118,7 @@ fn a_stopped_run_goes_on_bit_for_bit() {
     // The same run, one thread or two, stopped by a signal as soon as it has trained a little, until it is done.
     let mut args = words(&format!("train {TINY} --batch 100 --threads 2 --epochs 2"));
     args.extend(["--out".into(), parts.to_str().unwrap().to_owned()]);
-    let first = stopped(&args, &parts);
-    assert_eq!(first, Some(130), "stopped by SIGINT, saved");
+    assert_eq!(stopped(&args, &parts, "-INT"), Some(130), "stopped by SIGINT, saved");
     let again = ["train".to_owned(), "--resume".to_owned(), parts.to_str().unwrap().to_owned()];
     resnet(&again).done();
     assert_eq!(numbers(&parts), numbers(&whole));
@@ -136,7 +135,7 @@ fn a_stopped_run_goes_on_bit_for_bit() {
 }
 
 /// Starts a run, interrupts it after its first line of the log, and returns its exit code.
-fn stopped(args: &[String], dir: &Path) -> Option<i32> {
+fn stopped(args: &[String], dir: &Path, signal: &str) -> Option<i32> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_resnet"))
         .args(args)
         .stdout(Stdio::null())
@@ -147,9 +146,28 @@ fn stopped(args: &[String], dir: &Path) -> Option<i32> {
     while !logged() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     child.wait().unwrap().code()
+}
+
+#[test]
+fn a_run_stopped_by_a_launcher_says_so_and_keeps_what_it_has() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("run");
+    let mut args = words(&format!("train {TINY} --batch 100 --threads 1 --epochs 50"));
+    args.extend(["--out".into(), dir.to_str().unwrap().to_owned()]);
+    assert_eq!(stopped(&args, &dir, "-TERM"), Some(143));
+    assert!(dir.join("checkpoints/LATEST").exists());
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("run");
+    let answer = train(&dir, "--epochs 2 --lr 1e18 --set schedule.name=constant");
+    answer.refused(1, &["step ", "not finite", "the last checkpoint is kept"]);
+    assert!(dir.join("checkpoints/step-0000000/tensors.safetensors").exists());
 }
 
 #[test]
