@@ -1,9 +1,19 @@
 //! Residual networks in one crate: what to compute, how, and how to train it.
 //!
 //! This is the façade. [`core`] describes networks and computes them on any backend, [`train`] has data, recipes and the
-//! training loop, and [`backend`] chooses who computes. The command `resnet` is made of nothing else.
+//! training loop. What is here besides is for programs that face people; the command `resnet` is made of nothing else:
+//! - [`backend`] chooses who computes.
+//! - [`picture`] reads picture files as a network wants them.
+//! - [`plot`] draws curves and confusion matrices.
+//! - [`profile`] finds out where a step's time goes.
 //!
-//! Reading order: [`backend`], then [`profile`].
+//! ```
+//! let spec = resnet::core::zoo::arch("resnet18")?.channels(1).size(28, 28).classes(10);
+//! let graph = spec.build()?;
+//! assert_eq!(graph.summary().total_params, 11_175_370);
+//! # Ok::<(), resnet::core::Error>(())
+//! ```
+//! Whole programs are in the repository's `examples`.
 #![forbid(unsafe_code)]
 
 pub mod backend;
