@@ -2,7 +2,7 @@
 //!
 //! A dialect is one file with a function from a library's names to ours (torchvision's, see
 //! [`ResNetSpec::build`](resnet_core::zoo::ResNetSpec::build)), and what it takes for granted: conventions and pre-processing.
-//! The network itself, its depths, widths, groups, stem and shortcuts, is read off the shapes ([`crate::infer`]).
+//! The network itself, its depths, widths, groups, stem and shortcuts, is read off the shapes (`infer`).
 
 mod d2l;
 mod hugging_face;

@@ -2,6 +2,7 @@
 
 use resnet_core::Result;
 use resnet_core::zoo::{self, ResNetSpec, Variant};
+use resnet_import::{Options, Source};
 use resnet_train::recipe::Size;
 
 /// The flags that name a network.
@@ -46,6 +47,19 @@ impl NetworkArgs {
             None => stored.clone(),
         };
         self.apply(base)
+    }
+
+    /// What an import of another library's file is told by these flags.
+    pub(crate) fn import_options(&self, source: Source) -> Result<Options> {
+        Ok(Options {
+            source,
+            arch: self.arch.as_deref().map(zoo::arch).transpose()?,
+            variant: self.variant,
+            classes: self.classes,
+            channels: self.channels,
+            size: self.size.map(|s| (s.height, s.width)),
+            ..Options::default()
+        })
     }
 
     /// A network changed by all flags but `--arch`.

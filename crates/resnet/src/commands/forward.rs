@@ -10,6 +10,7 @@ use resnet::backend::{Job, dispatch};
 use resnet_core::weights::{Entry, Metadata, Writer};
 use resnet_core::{Backend, Executor, Graph, LowerOptions, Params};
 
+use resnet_import::{Source, import};
 use resnet_train::recipe::Size;
 
 use crate::args::{DeviceArgs, NetworkArgs, Precision, label};
@@ -24,14 +25,20 @@ use crate::weights_file::{WeightsFile, few};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   resnet forward --weights resnet50.safetensors --arch resnet50 --input x.safetensors --output y.safetensors
+  resnet forward --weights resnet50-0676ba61.pth --from auto --input x.safetensors --output y.safetensors
   resnet forward --weights runs/run-1/model.safetensors --input x.safetensors --output y.safetensors --layout nhwc
 
 The input file holds the tensor `input`, n×c×h×w (n×h×w×c with --layout nhwc); the output file `logits`, n×classes.
 Channels and size are the input's unless given, the number of classes is the weights file's.")]
 pub(crate) struct ForwardArgs {
-    /// Weights in safetensors, with torchvision's names
+    /// Weights in safetensors, with torchvision's names; or any file of another library with --from
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
+
+    /// Read the weights as another library's file, as `resnet import` does: auto, torchvision, timm, keras, paddle, d2l or
+    /// hugging-face
+    #[arg(long, value_name = "LIBRARY")]
+    from: Option<Source>,
 
     /// Safetensors file with the tensor `input`
     #[arg(long, value_name = "FILE")]
@@ -89,10 +96,20 @@ pub(crate) fn run(mut args: ForwardArgs) -> anyhow::Result<()> {
     args.network.channels = Some(c);
     args.network.size = Some(Size { height: h, width: w });
 
-    let mut file = WeightsFile::open(&args.weights)?;
-    let spec = file.spec(&args.network)?;
+    let (spec, values) = match args.from {
+        Some(source) => {
+            let imported = import(&args.weights, &args.network.import_options(source)?)?;
+            imported.report.notes.iter().for_each(|note| eprintln!("{note}"));
+            (imported.spec, imported.values)
+        }
+        None => {
+            let mut file = WeightsFile::open(&args.weights)?;
+            let spec = file.spec(&args.network)?;
+            let values = file.values(&spec.build()?)?;
+            (spec, values)
+        }
+    };
     let graph = spec.build()?;
-    let values = file.values(&graph)?;
     let (output, classes) = (args.output.clone(), spec.classes);
     let logits = dispatch(args.device.choice(), Forward { graph, values, input, args })?;
     write_logits(&output, &logits, classes)?;

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use resnet_core::zoo;
 use resnet_import::{Options, Source, import};
 
 use crate::args::{NetworkArgs, label};
@@ -53,17 +52,11 @@ pub(crate) struct ImportArgs {
 
 pub(crate) fn run(args: ImportArgs) -> anyhow::Result<()> {
     let options = Options {
-        source: args.from,
-        arch: args.network.arch.as_deref().map(zoo::arch).transpose()?,
-        variant: args.network.variant,
-        classes: args.network.classes,
-        channels: args.network.channels,
-        size: args.network.size.map(|s| (s.height, s.width)),
         prefix: args.prefix,
         norm_eps: args.norm_eps,
         strict: !args.lenient,
         checksum: !args.no_checksum,
-        ..Options::default()
+        ..args.network.import_options(args.from)?
     };
     let imported = import(&args.file, &options)?;
     imported.save(&args.output)?;

@@ -42,6 +42,25 @@ fn a_network_comes_in_and_goes_out() {
 }
 
 #[test]
+fn forward_reads_other_libraries_on_the_fly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).into_os_string().into_string().expect("UTF-8");
+    weights(at("tv.safetensors").as_ref(), "resnet18", false);
+    let bytes: Vec<u8> = (0..2 * 3 * 9 * 8).flat_map(|i| (i as f32 * 0.1).sin().to_le_bytes()).collect();
+    let header = r#"{"input":{"dtype":"F32","shape":[2,3,9,8],"data_offsets":[0,1728]}}"#;
+    let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &bytes].concat();
+    std::fs::write(at("x"), file).expect("writes");
+    let run = |output: &str, more: &[&str]| {
+        let (weights, input, output) = (at("tv.safetensors"), at("x"), at(output));
+        let args = ["forward", "--weights", &weights, "--input", &input, "--output", &output];
+        resnet(args.iter().chain(more)).done();
+        std::fs::read(output).expect("logits")
+    };
+    let (named, recognised) = (run("y", &["--arch", "resnet18"]), run("z", &["--from", "auto"]));
+    assert_eq!(named, recognised);
+}
+
+#[test]
 fn what_cannot_be_is_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name).into_os_string().into_string().expect("UTF-8");
