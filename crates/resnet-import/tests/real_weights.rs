@@ -14,12 +14,12 @@ use resnet_cpu::CpuBackend;
 use resnet_import::preprocessing::ChannelOrder;
 use resnet_import::{Imported, Options, import};
 
-/// A file of `RESNET_DATA_DIR`, or one loud line; `RESNET_TEST_REQUIRE_DATA` makes its lack a failure.
+/// A file of `RESNET_DATA_DIR`, or one loud line; `RESNET_TEST_REQUIRE_WEIGHTS` makes its lack a failure.
 fn data(file: &str) -> Option<PathBuf> {
     let path = std::env::var_os("RESNET_DATA_DIR").map(|dir| PathBuf::from(dir).join(file));
     let found = path.filter(|path| path.exists());
     if found.is_none() {
-        assert!(std::env::var_os("RESNET_TEST_REQUIRE_DATA").is_none(), "{file} is not in RESNET_DATA_DIR");
+        assert!(std::env::var_os("RESNET_TEST_REQUIRE_WEIGHTS").is_none(), "{file} is not in RESNET_DATA_DIR");
         eprintln!("SKIPPED: real weights; {file} is not in RESNET_DATA_DIR");
     }
     found
