@@ -19,7 +19,10 @@ fn data(file: &str) -> Option<PathBuf> {
     let path = std::env::var_os("RESNET_DATA_DIR").map(|dir| PathBuf::from(dir).join(file));
     let found = path.filter(|path| path.exists());
     if found.is_none() {
-        assert!(std::env::var_os("RESNET_TEST_REQUIRE_WEIGHTS").is_none(), "{file} is not in RESNET_DATA_DIR");
+        assert!(
+            std::env::var_os("RESNET_TEST_REQUIRE_WEIGHTS").is_none(),
+            "{file} is not in RESNET_DATA_DIR"
+        );
         eprintln!("SKIPPED: real weights; {file} is not in RESNET_DATA_DIR");
     }
     found
