@@ -12,6 +12,7 @@ use std::fs::{File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::checkpoint::Store;
 use crate::checkpoint::vfs::{StdVfs, Vfs, replace};
@@ -119,6 +120,19 @@ impl RunDir {
     }
 }
 
+/// Tries for a moment: where this process has just started another one, that one holds a copy of every lock until it has
+/// become its own program, also of a lock that was given back here.
+fn patient_lock(file: &File) -> std::result::Result<(), TryLockError> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 0..25 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            answer => return answer,
+        }
+    }
+    file.try_lock()
+}
+
 /// Takes the lock, or says who has it.
 fn lock(dir: &Path) -> Result<File> {
     let path = dir.join(".lock");
@@ -129,7 +143,7 @@ fn lock(dir: &Path) -> Result<File> {
         .truncate(false)
         .open(&path)
         .map_err(Error::io(&path, "open"))?;
-    match file.try_lock() {
+    match patient_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let owner = std::fs::read_to_string(&path).unwrap_or_default();
