@@ -3,16 +3,15 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use resnet_core::Graph;
 use resnet_core::weights::{Metadata, describe, write_graph};
 use resnet_core::zoo::{ResNetSpec, Variant};
+use resnet_core::{Graph, Preprocessing};
 
 use crate::checksum;
 use crate::container::Archive;
 use crate::dialect::{Dialect, Renamed, Source};
 use crate::infer;
 use crate::output::write_file;
-use crate::preprocessing::{METADATA_KEY, Preprocessing};
 use crate::report::{Misshapen, Report};
 use crate::unwrap::{self, Found};
 use crate::{Error, Result, adapt};
@@ -80,10 +79,7 @@ impl Imported {
     /// What a safetensors file of this network says about itself.
     pub fn metadata(&self) -> Metadata {
         let mut metadata = describe(&self.spec);
-        // A struct of numbers and unit variants always serialises.
-        if let Ok(json) = serde_json::to_string(&self.preprocessing) {
-            metadata.insert(METADATA_KEY.into(), json);
-        }
+        self.preprocessing.describe(&mut metadata);
         metadata
     }
 
@@ -196,10 +192,7 @@ fn file_spec(
         resnet_core::Error::Weights(format!("metadata `{what}` is not one: {e}"))
     };
     let metadata = archive.metadata();
-    let preprocessing = match metadata.get(METADATA_KEY) {
-        Some(json) => Some(serde_json::from_str(json).map_err(|e| bad(METADATA_KEY, e))?),
-        None => None,
-    };
+    let preprocessing = Preprocessing::from_metadata(metadata)?;
     let told = options.arch.is_some() || options.variant.is_some();
     if let (Some(json), false) = (metadata.get("spec"), told) {
         return Ok((serde_json::from_str(json).map_err(|e| bad("spec", e))?, preprocessing));

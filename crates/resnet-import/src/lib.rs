@@ -15,7 +15,8 @@
 //! 4. `infer`: which network has tensors of these names and shapes?
 //! 5. `adapt`: other classes, channels or sizes.
 //!
-//! [`import()`] goes through them all. [`preprocessing`] says how pictures become input and travels with the weights.
+//! [`import()`] goes through them all. [`resnet_core::Preprocessing`] says how pictures become input and travels with the weights;
+//! `profile` has the ways of the libraries.
 #![forbid(unsafe_code)]
 
 mod adapt;
@@ -28,7 +29,7 @@ mod import;
 mod infer;
 mod layout;
 mod output;
-pub mod preprocessing;
+mod profile;
 pub mod report;
 mod unwrap;
 
@@ -36,5 +37,4 @@ pub use dialect::{Dialect, Source};
 pub use error::{Error, Result};
 pub use import::{Imported, Options, import, import_archive};
 pub use output::write_file;
-pub use preprocessing::Preprocessing;
 pub use report::Report;

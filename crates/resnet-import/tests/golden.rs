@@ -3,9 +3,9 @@
 mod common;
 
 use common::{case, cases, difference, file, logits};
+use resnet_core::preprocessing::{ChannelOrder, Preprocessing};
 use resnet_core::zoo::{Shortcut, Stem, Variant};
 use resnet_import::container::Archive;
-use resnet_import::preprocessing::{ChannelOrder, Preprocessing};
 use resnet_import::{Error, Options, Source, import, import_archive};
 
 /// What an imported network may differ by, relative to the largest logit.

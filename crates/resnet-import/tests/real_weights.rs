@@ -8,10 +8,10 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::logits;
+use resnet_core::preprocessing::ChannelOrder;
 use resnet_core::zoo::Variant;
 use resnet_core::{Executor, Fusion, LowerOptions, NodeId, Params};
 use resnet_cpu::CpuBackend;
-use resnet_import::preprocessing::ChannelOrder;
 use resnet_import::{Imported, Options, import};
 
 /// A file of `RESNET_DATA_DIR`, or one loud line; `RESNET_TEST_REQUIRE_WEIGHTS` makes its lack a failure.

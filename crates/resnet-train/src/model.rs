@@ -9,8 +9,8 @@ use std::path::Path;
 
 use resnet_core::weights::{self, Metadata, Reader, Strictness};
 use resnet_core::zoo::ResNetSpec;
-use resnet_core::{Graph, init};
-use serde::{Deserialize, Serialize};
+use resnet_core::{Graph, Preprocessing, init};
+use serde::Serialize;
 
 use crate::{Error, Result};
 
@@ -27,60 +27,6 @@ pub struct Model {
     pub values: Vec<Vec<f32>>,
 }
 
-/// From a decoded picture to the input: resized, cut, then `(pixel · scale − mean) / std` per channel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Preprocessing {
-    resize: Resize,
-    crop: (usize, usize),
-    interpolation: Interpolation,
-    channel_order: ChannelOrder,
-    scale: f32,
-    mean: Vec<f32>,
-    std: Vec<f32>,
-}
-
-/// The one way of resizing that training has; other ways in a file are refused by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Resize {
-    Exact(usize, usize),
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Interpolation {
-    Bilinear,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum ChannelOrder {
-    Rgb,
-}
-
-impl Preprocessing {
-    /// Resized to `height × width`, scaled to 0…1, and normalised with these numbers per channel.
-    pub fn new(height: usize, width: usize, mean: Vec<f32>, std: Vec<f32>) -> Self {
-        Self {
-            resize: Resize::Exact(height, width),
-            crop: (height, width),
-            interpolation: Interpolation::Bilinear,
-            channel_order: ChannelOrder::Rgb,
-            scale: 1.0 / 255.0,
-            mean,
-            std,
-        }
-    }
-
-    /// Scale and shift from bytes to input: all scales, then all shifts.
-    pub fn pixel_affine(&self) -> Vec<f32> {
-        let scales = self.std.iter().map(|s| (f64::from(self.scale) / f64::from(*s)) as f32);
-        let shifts = self.mean.iter().zip(&self.std).map(|(m, s)| (-f64::from(*m) / f64::from(*s)) as f32);
-        scales.chain(shifts).collect()
-    }
-}
-
 impl Model {
     /// Reads a file that [`Model::to_bytes`] wrote.
     ///
@@ -94,16 +40,10 @@ impl Model {
             .map_err(|e| wrong(e.to_string()))?
             .ok_or_else(|| wrong("no `spec` in its metadata".into()))?;
         let classes: Vec<String> = parse(&reader.header().metadata, "classes").map_err(wrong)?;
-        let preprocessing: Preprocessing =
-            parse(&reader.header().metadata, "preprocessing").map_err(wrong)?;
-        if preprocessing.mean.len() != spec.channels || preprocessing.std.len() != spec.channels {
-            return Err(wrong(format!(
-                "{} means and {} deviations for {} channels",
-                preprocessing.mean.len(),
-                preprocessing.std.len(),
-                spec.channels
-            )));
-        }
+        let preprocessing = Preprocessing::from_metadata(&reader.header().metadata)
+            .map_err(|e| wrong(e.to_string()))?
+            .ok_or_else(|| wrong("no `preprocessing` in its metadata".into()))?;
+        preprocessing.check(spec.channels, spec.height, spec.width).map_err(|e| wrong(e.to_string()))?;
         if classes.len() != spec.classes {
             return Err(wrong(format!("{} names for {} classes", classes.len(), spec.classes)));
         }
@@ -121,7 +61,7 @@ impl Model {
     pub fn to_bytes(&self, graph: &Graph) -> Result<Vec<u8>> {
         let mut metadata = weights::describe(&self.spec);
         put(&mut metadata, "classes", &self.classes)?;
-        put(&mut metadata, "preprocessing", &self.preprocessing)?;
+        self.preprocessing.describe(&mut metadata);
         Ok(weights::write_graph(vec![], graph, &metadata, |id| Ok(self.values[id.0].as_slice().into()))?)
     }
 }

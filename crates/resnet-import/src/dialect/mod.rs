@@ -15,12 +15,13 @@ mod torchvision;
 use std::fmt;
 use std::str::FromStr;
 
+use resnet_core::Preprocessing;
 use resnet_core::zoo::{Conventions, InitScheme, Variant};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Why;
 use crate::layout::Layout;
-use crate::preprocessing::{Preprocessing, Profile};
+use crate::profile::Profile;
 
 /// Where weights come from, as far as the user says it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

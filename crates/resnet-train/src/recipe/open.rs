@@ -1,11 +1,11 @@
 //! From a recipe to what it names: data, network, pipelines, loaders.
 
+use resnet_core::Preprocessing;
 use resnet_core::zoo::{self, ResNetSpec};
 
 use super::{DataRecipe, Recipe, Shipped, Size};
 use crate::data::transform::Erase;
 use crate::data::{Dataset, Known, Loader, LoaderOptions, Pipeline, Transform, sample};
-use crate::model::Preprocessing;
 use crate::{Error, Result};
 
 impl DataRecipe {
@@ -86,7 +86,7 @@ impl Recipe {
     /// As [`Recipe::normalisation`]; [`Error::Invalid`] if the pictures have no common size.
     pub fn preprocessing(&self, data: &Dataset) -> Result<Preprocessing> {
         let (size, (mean, std)) = (self.size(data)?, self.normalisation(data)?);
-        Ok(Preprocessing::new(size.height, size.width, mean, std))
+        Ok(Preprocessing::exact(size.height, size.width, mean, std))
     }
 
     /// Shuffled, augmented batches to learn from, each one part of a step.

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use resnet_core::Preprocessing;
 use resnet_core::zoo::ResNetSpec;
-use resnet_train::model::{Model, Preprocessing};
+use resnet_train::model::Model;
 
 use super::NetworkArgs;
 use crate::exit::usage;
@@ -46,7 +47,7 @@ impl ModelArgs {
         let classes = self.classes(&file, &spec).with_context(|| path.display().to_string())?;
         let (mean, std) = self.normalisation(&file, &spec).with_context(|| path.display().to_string())?;
         let values = file.values(&spec.build()?)?;
-        let preprocessing = Preprocessing::new(spec.height, spec.width, mean, std);
+        let preprocessing = Preprocessing::exact(spec.height, spec.width, mean, std);
         Ok((path, Model { spec, classes, preprocessing, values }))
     }
 
