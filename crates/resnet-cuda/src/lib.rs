@@ -11,14 +11,21 @@
 //! Modules in reading order:
 //! - [`error`]: every reason why there is no CUDA.
 //! - [`search`]: where libraries are looked for.
-//! - `library`: opening one, and asking it for its functions. The only file with foreign calls.
+//! - `library`: opening one, and asking it for its functions.
 //! - [`probe`](mod@probe): the questions in their order, from the driver to the compiler.
+//! - [`machine`]: memory and launches, on a GPU or emulated on this processor.
+//! - [`args`](mod@args), [`kernels`]: what kernels take, and their sources.
+//! - [`cache`]: where compiled kernels are kept.
 //! - [`backend`], where [`CudaBackend`] is.
 #![deny(unsafe_code)]
 
+pub mod args;
 pub mod backend;
+pub mod cache;
 pub mod error;
+pub mod kernels;
 mod library;
+pub mod machine;
 pub mod probe;
 pub mod search;
 
@@ -26,3 +33,6 @@ pub use backend::CudaBackend;
 pub use error::CudaUnavailable;
 pub use probe::{Device, probe};
 pub use search::Search;
+
+/// The backend's name.
+pub(crate) const NAME: &str = "cuda";

@@ -48,7 +48,7 @@ impl Loaded {
     ///
     /// # Safety
     /// `F` must be the function's type in C.
-    unsafe fn get<F: Copy>(&self, symbol: &'static str) -> Result<F> {
+    pub(crate) unsafe fn get<F: Copy>(&self, symbol: &'static str) -> Result<F> {
         // SAFETY: the caller promises the type. The pointer is copied out of the guard: callers use it only while they
         // borrow `self`, which keeps the library loaded.
         let found = unsafe { self.library.get::<F>(symbol.as_bytes()) };

@@ -136,12 +136,18 @@ pub fn probe(search: &Search, ordinal: usize) -> Result<Device, CudaUnavailable>
 /// # Errors
 /// [`NoNvrtc`](CudaUnavailable::NoNvrtc), or what is wrong with the file found.
 pub fn find_nvrtc(search: &Search) -> Result<(PathBuf, DriverVersion), CudaUnavailable> {
+    let (nvrtc, _builtins) = open_nvrtc(search)?;
+    let (major, minor) = nvrtc_version(&nvrtc)?;
+    let version = DriverVersion { major: unsigned(major), minor: unsigned(minor) };
+    Ok((nvrtc.path().to_owned(), version))
+}
+
+/// Loads NVRTC, and its built-in headers where they lie in a folder of the search. Both must stay loaded to be used.
+pub(crate) fn open_nvrtc(search: &Search) -> Result<(Loaded, Option<Loaded>), CudaUnavailable> {
     for Nvrtc { library, builtins } in NVRTC {
-        let _builtins = load_builtins(search, builtins)?;
+        let builtins = load_builtins(search, builtins)?;
         if let Some(nvrtc) = Loaded::open(search, &[library])? {
-            let (major, minor) = nvrtc_version(&nvrtc)?;
-            let version = DriverVersion { major: unsigned(major), minor: unsigned(minor) };
-            return Ok((nvrtc.path().to_owned(), version));
+            return Ok((nvrtc, builtins));
         }
     }
     Err(CudaUnavailable::NoNvrtc { searched: search.places(&NVRTC.map(|nvrtc| nvrtc.library)) })

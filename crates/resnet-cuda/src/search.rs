@@ -18,6 +18,9 @@ pub struct Search {
 /// What the search reads from the environment.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
+    /// `RESNET_CUDA_LIBRARIES`: folders to look in before all others, as in `PATH`. A folder may also be the `nvidia` folder
+    /// of a Python environment.
+    pub libraries: Vec<PathBuf>,
     /// `CUDA_PATH`: the CUDA toolkit.
     pub cuda_path: Option<PathBuf>,
     /// `VIRTUAL_ENV`: the activated Python environment.
@@ -32,20 +35,24 @@ impl Environment {
     /// Reads the process's environment.
     pub fn of_process() -> Self {
         let dir = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let path = std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
+        let list = |name: &str| std::env::var_os(name).map(|p| std::env::split_paths(&p).collect());
         Environment {
+            libraries: list("RESNET_CUDA_LIBRARIES").unwrap_or_default(),
             cuda_path: dir("CUDA_PATH"),
             virtual_env: dir("VIRTUAL_ENV"),
             conda_prefix: dir("CONDA_PREFIX"),
-            path,
+            path: list("PATH").unwrap_or_default(),
         }
     }
 }
 
 impl Search {
-    /// The usual places: the toolkit in `CUDA_PATH`, `/usr/local/cuda`, NVIDIA's wheels in the Python environment, the system's loader.
+    /// The usual places: folders that are named, the toolkit in `CUDA_PATH`, `/usr/local/cuda`, NVIDIA's wheels in the Python environment, the system's loader.
     pub fn usual(env: &Environment) -> Self {
-        let mut folders = Vec::new();
+        let mut folders = env.libraries.clone();
+        for named in &env.libraries {
+            folders.extend(entries(named, |_| true).into_iter().map(|wheel| wheel.join("lib")));
+        }
         for toolkit in env.cuda_path.iter().map(PathBuf::as_path).chain([Path::new("/usr/local/cuda")]) {
             folders.extend([toolkit.join("lib64"), toolkit.join("lib")]);
         }

@@ -1,0 +1,49 @@
+//! The emulator itself: what it must catch.
+
+use resnet_cuda::args::Packed;
+use resnet_cuda::machine::emulator::{Emulator, compiler};
+use resnet_cuda::machine::{Launch, Machine, Memory};
+
+fn emulator() -> Option<Emulator> {
+    if compiler().is_none() {
+        eprintln!("SKIPPED: no C++ compiler");
+        return None;
+    }
+    Some(Emulator::new().expect("kernels compile"))
+}
+
+resnet_cuda::args! {
+    struct Source { raw: u64, affine: u64, residual: u64, residual_affine: u64, relu: u32, unused: u32, }
+    struct CombineArgs { x: Source, z: u64, partials: u64, rows: u32, c: u32, rows_per_tile: u32, vector: u32, }
+}
+
+fn floats(machine: &mut Emulator, values: &[f32]) -> Memory {
+    let memory = machine.alloc(4 * values.len()).expect("fits");
+    machine.upload(&memory, 0, bytemuck::cast_slice(values)).expect("copied");
+    memory
+}
+
+#[test]
+fn a_kernel_runs() {
+    let Some(mut machine) = emulator() else { return };
+    let x = floats(&mut machine, &[1.0, -2.0, 3.0, 4.0, -5.0, 6.0]);
+    let affine = floats(&mut machine, &[2.0, 3.0, 0.5, 0.25]);
+    let z = machine.alloc(24).expect("fits");
+    let source = Source { raw: x.address(), affine: affine.address(), residual: 0, residual_affine: 0, relu: 1, unused: 0 };
+    let args = CombineArgs { x: source, z: z.address(), partials: 0, rows: 3, c: 2, rows_per_tile: 8, vector: 0 };
+    let launch = |args: &CombineArgs| Launch {
+        kernel: "combine_f32",
+        grid: [1, 1, 1],
+        block: [2, 8, 1],
+        shared_bytes: 0,
+        args: Packed::of(args),
+    };
+    machine.launch(&launch(&args)).expect("runs");
+    let mut out = [0.0f32; 6];
+    machine.download(&z, 0, bytemuck::cast_slice_mut(&mut out)).expect("copied");
+    assert_eq!(out, [2.5, 0.0, 6.5, 12.25, 0.0, 18.25]);
+    // Half a buffer.
+    let short = machine.alloc(12).expect("fits");
+    let error = machine.launch(&launch(&CombineArgs { z: short.address(), ..args })).expect_err("writes outside");
+    assert!(error.to_string().contains("combine_f32 wrote outside a buffer of 12 bytes, at byte 12"), "{error}");
+}
