@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One training step, or one inference pass, of a torchvision ResNet, timed as `resnet bench --json` times it.
+"""One training step, or one inference pass, of a torchvision or CIFAR ResNet, timed as `resnet bench --json` times it.
 
 The step is the whole step: gradients cleared, forward, cross-entropy, backward, SGD with momentum.
 Inputs are synthetic and made once, outside the clock.
@@ -25,7 +25,7 @@ WARM_UP_STEPS = 2
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", default="resnet18", help="a torchvision ResNet by name")
+    parser.add_argument("--arch", default="resnet18", help="a torchvision ResNet by name, or resnet20 ... resnet110 for CIFAR")
     parser.add_argument("--channels", type=int, default=3, help="input channels; the first convolution is replaced")
     parser.add_argument("--size", type=int, default=224, help="height and width of the input in pixels")
     parser.add_argument("--classes", type=int, default=1000)
@@ -42,21 +42,65 @@ def parse_args():
 
 def build(args):
     """The network with its first convolution fitted to the channels asked for, and a batch to feed it."""
+    torch.manual_seed(0)
+    if (args.arch.removeprefix("resnet").isdigit()) and (depth := int(args.arch.removeprefix("resnet"))) in CIFAR_DEPTHS:
+        model = CifarResNet(depth, args.channels, args.classes)
+    else:
+        model = torchvision_model(args)
+    x = torch.randn(args.batch, args.channels, args.size, args.size)
+    targets = torch.randint(0, args.classes, (args.batch,))
+    layout = torch.channels_last if args.memory_format == "channels_last" else torch.contiguous_format
+    model = model.to(device=args.device, memory_format=layout)
+    return model, x.to(device=args.device, memory_format=layout), targets.to(args.device)
+
+
+def torchvision_model(args):
     names = [name for name in torchvision.models.list_models(module=torchvision.models) if "resne" in name]
     if args.arch not in names:
         sys.exit(f"torch_step.py: torchvision has no ResNet named {args.arch!r}; it has {', '.join(names)}")
-    torch.manual_seed(0)
     model = getattr(torchvision.models, args.arch)(num_classes=args.classes)
     if args.channels != 3:
         old = model.conv1
         model.conv1 = torch.nn.Conv2d(
             args.channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None
         )
-    x = torch.randn(args.batch, args.channels, args.size, args.size)
-    targets = torch.randint(0, args.classes, (args.batch,))
-    layout = torch.channels_last if args.memory_format == "channels_last" else torch.contiguous_format
-    model = model.to(device=args.device, memory_format=layout)
-    return model, x.to(device=args.device, memory_format=layout), targets.to(args.device)
+    return model
+
+
+CIFAR_DEPTHS = (20, 32, 44, 56, 110)
+
+
+class CifarBlock(torch.nn.Module):
+    """Two 3x3 convolutions; where the shape changes the shortcut takes every other pixel and pads channels with zeros."""
+
+    def __init__(self, c_in, c_out, stride):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(c_out)
+        self.conv2 = torch.nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.bn2 = torch.nn.BatchNorm2d(c_out)
+        self.stride, self.more = stride, c_out - c_in
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        if self.stride != 1 or self.more:
+            x = x[:, :, :: self.stride, :: self.stride]
+            x = torch.nn.functional.pad(x, (0, 0, 0, 0, self.more // 2, self.more - self.more // 2))
+        return torch.relu(y + x)
+
+
+class CifarResNet(torch.nn.Sequential):
+    """The 6n+2 network of He et al., Deep Residual Learning, 2015, section 4.2."""
+
+    def __init__(self, depth, channels, classes):
+        layers = [torch.nn.Conv2d(channels, 16, 3, 1, 1, bias=False), torch.nn.BatchNorm2d(16), torch.nn.ReLU()]
+        c_in = 16
+        for c_out in (16, 32, 64):
+            for i in range((depth - 2) // 6):
+                layers.append(CifarBlock(c_in, c_out, 2 if i == 0 and c_out > 16 else 1))
+                c_in = c_out
+        layers += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(c_in, classes)]
+        super().__init__(*layers)
 
 
 def make_step(args, model, x, targets):

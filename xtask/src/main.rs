@@ -48,7 +48,7 @@ enum Task {
     /// With `--against torch` every program runs the same step in turn, so that a machine that slows down slows all alike.
     /// PyTorch is installed on first use, with pip, into the target folder; it is large.
     /// The environment variable RESNET_TORCH_PYTHON names a Python that has torch and torchvision; then nothing is installed.
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
     /// Print the worst error of every op against the f64 reference, for each backend there is
     #[command(disable_help_flag = true)]
     Parity(Rest),
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         std::env::set_current_dir(shell::root()).map_err(anyhow::Error::from).and_then(|()| match cli.task {
             Task::Train(args) => hand_over::resnet("train", args.rest),
             Task::Compare(args) => hand_over::resnet("compare", args.rest),
-            Task::Bench(args) => bench::run(args),
+            Task::Bench(args) => bench::run(*args),
             Task::Parity(args) => hand_over::package("resnet-benches", "parity", args.rest),
             Task::Data(args) => hand_over::package("xtask-data", "xtask-data", args.rest),
             Task::Test(args) => hand_over::test(args.rest),

@@ -1,31 +1,15 @@
 //! Running every contender in turn and keeping what each said.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::busy::Busy;
-use super::{Case, torch};
-use crate::shell::{cargo, read, show};
+use super::case::Case;
+use super::contenders::{Contender, Part, command};
+use crate::shell::{read, show};
 
-/// One case of the table.
-pub(crate) struct Step<'a> {
-    pub(crate) arch: &'a str,
-    pub(crate) size: usize,
-    pub(crate) threads: usize,
-    pub(super) case: &'a Case,
-}
-
-/// A program that can do the step.
-pub(crate) struct Contender {
-    /// Its name in the table.
-    pub(crate) name: String,
-    /// Whether it is what others are compared with.
-    pub(crate) is_baseline: bool,
-    program: Vec<String>,
-}
+/// After the first round a way to run PyTorch that took this much longer than its fastest is not run again.
+const OUT_OF_THE_RACE: f64 = 1.15;
 
 /// The last line a contender prints. It may hold more.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -37,8 +21,12 @@ pub(crate) struct Measurement {
 }
 
 /// What the rounds of one contender add up to.
-pub(crate) struct Timing<'a> {
-    pub(crate) contender: &'a Contender,
+#[derive(Debug, PartialEq)]
+pub(crate) struct Timing {
+    pub(crate) name: String,
+    pub(crate) part: Part,
+    /// Rounds it took part in.
+    pub(crate) rounds: usize,
     /// Median over the rounds of each round's median.
     pub(crate) median_s: f64,
     /// The fastest step of all.
@@ -49,91 +37,52 @@ pub(crate) struct Timing<'a> {
     pub(crate) peak_rss_bytes: Option<u64>,
 }
 
-/// Builds what will be timed and returns the program, so that no round waits for cargo.
-pub(crate) fn build(backend: &str) -> Result<PathBuf> {
-    let mut command = cargo();
-    command.args(["build", "--release", "-p", "resnet", "--bin", "resnet"]);
-    command.args([
-        "--no-default-features",
-        "--features",
-        backend,
-        "--message-format=json-render-diagnostics",
-    ]);
-    eprintln!("$ {}", show(&command));
-    let messages = read(&mut command)?;
-    executable(&messages).with_context(|| format!("`{}` built no program", show(&command)))
+/// How often, with how many threads.
+#[derive(Clone, Copy)]
+pub(crate) struct Rounds {
+    pub(crate) rounds: usize,
+    pub(crate) steps: usize,
+    pub(crate) threads: usize,
 }
 
-/// The program in cargo's messages.
-fn executable(messages: &str) -> Option<PathBuf> {
-    let mut programs = messages.lines().filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        message.get("executable")?.as_str().map(PathBuf::from)
-    });
-    programs.next_back()
-}
-
-/// `resnet`, and PyTorch in both memory formats, eager and, where asked for, compiled.
-pub(crate) fn contenders(resnet: &Path, python: &Path, backend: &str, compile: bool) -> Vec<Contender> {
-    let mut program = vec![resnet.display().to_string()];
-    program.extend(["bench", "--json", "--backend", backend].map(str::to_owned));
-    let mut all = vec![Contender { name: "resnet".to_owned(), is_baseline: false, program }];
-
-    let script = torch::script();
-    let device = if backend == "cuda" { "cuda" } else { "cpu" };
-    for compiled in [false, true].into_iter().filter(|&compiled| compile || !compiled) {
-        for format in ["nchw", "channels_last"] {
-            let mut program: Vec<String> = [python, script.as_path()].map(|p| p.display().to_string()).into();
-            program.extend(["--device", device, "--memory-format", format].map(str::to_owned));
-            program.extend(compiled.then(|| "--compile".to_owned()));
-            let how = if compiled { "compile" } else { "eager" };
-            all.push(Contender { name: format!("torch {how}, {format}"), is_baseline: true, program });
-        }
-    }
-    all
-}
-
-/// Runs all contenders in turn, `rounds` times, and notes before each round how busy the machine is without them.
-pub(crate) fn interleave<'a>(
-    contenders: &'a [Contender],
-    step: &Step<'_>,
-    rounds: usize,
+/// Runs all contenders that can in turn, and notes before each round how busy the machine is without them.
+pub(crate) fn interleave(
+    contenders: &[Contender],
+    case: &Case,
+    how: Rounds,
     busy: &mut Busy,
-) -> Result<Vec<Timing<'a>>> {
-    let mut measured = vec![Vec::new(); contenders.len()];
-    for round in 1..=rounds {
+) -> Result<Vec<Timing>> {
+    let taking_part: Vec<&Contender> = contenders.iter().filter(|contender| contender.can(case)).collect();
+    let mut runs = vec![Vec::new(); taking_part.len()];
+    let mut in_the_race = vec![true; taking_part.len()];
+    for round in 1..=how.rounds {
         busy.sample();
-        for (contender, measured) in contenders.iter().zip(&mut measured) {
-            let measurement = run(contender, step)?;
+        for (i, contender) in taking_part.iter().enumerate().filter(|(i, _)| in_the_race[*i]) {
+            let measurement = run(contender, case, how)?;
             eprintln!(
-                "{} {}² round {round}/{rounds}: {} median {:.4} s, min {:.4} s",
-                step.arch, step.size, contender.name, measurement.median_s, measurement.min_s
+                "{case}, round {round}/{}: {} median {:.4} s, min {:.4} s",
+                how.rounds, contender.name, measurement.median_s, measurement.min_s
             );
-            measured.push(measurement);
+            runs[i].push(measurement);
+        }
+        if round == 1 {
+            let firsts: Vec<(Part, f64)> =
+                taking_part.iter().zip(&runs).map(|(c, runs)| (c.part, runs[0].median_s)).collect();
+            in_the_race = still_in_the_race(&firsts);
         }
     }
-    Ok(contenders
-        .iter()
-        .zip(measured)
-        .map(|(contender, runs)| summarise(contender, &runs, step.case.batch))
-        .collect())
+    Ok(taking_part.iter().zip(runs).map(|(contender, runs)| summarise(contender, case, &runs)).collect())
 }
 
-fn run(contender: &Contender, step: &Step<'_>) -> Result<Measurement> {
-    let Step { arch, size, threads, case } = step;
-    let Case { channels, classes, batch, steps, infer, precision, .. } = case;
-    let numbers = [
-        ("--channels", channels),
-        ("--size", size),
-        ("--classes", classes),
-        ("--batch", batch),
-        ("--steps", steps),
-        ("--threads", threads),
-    ];
-    let mut command = Command::new(&contender.program[0]);
-    command.args(&contender.program[1..]).args(["--arch", arch, "--precision", precision]);
-    command.args(numbers.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));
-    command.args(infer.then_some("--infer"));
+/// Every way to run PyTorch costs as much time as all others together; the slow ones cannot become its best.
+fn still_in_the_race(firsts: &[(Part, f64)]) -> Vec<bool> {
+    let torch = firsts.iter().filter(|(part, _)| *part == Part::Torch).map(|(_, median)| *median);
+    let fastest = torch.fold(f64::INFINITY, f64::min);
+    firsts.iter().map(|(part, median)| *part != Part::Torch || *median <= OUT_OF_THE_RACE * fastest).collect()
+}
+
+fn run(contender: &Contender, case: &Case, how: Rounds) -> Result<Measurement> {
+    let mut command = command(contender, case, how.steps, how.threads);
     let text = read(&mut command)?;
     parse(&text).with_context(|| format!("`{}` printed no measurement", show(&command)))
 }
@@ -149,11 +98,17 @@ fn parse(text: &str) -> Result<Measurement> {
     Ok(measurement)
 }
 
-fn summarise<'a>(contender: &'a Contender, runs: &[Measurement], batch: usize) -> Timing<'a> {
+fn summarise(contender: &Contender, case: &Case, runs: &[Measurement]) -> Timing {
     let median_s = median(runs.iter().map(|run| run.median_s).collect());
-    let min_s = runs.iter().map(|run| run.min_s).fold(f64::INFINITY, f64::min);
-    let peak_rss_bytes = runs.iter().map(|run| run.peak_rss_bytes).max().flatten();
-    Timing { contender, median_s, min_s, images_per_s: batch as f64 / median_s, peak_rss_bytes }
+    Timing {
+        name: contender.name.clone(),
+        part: contender.part,
+        rounds: runs.len(),
+        median_s,
+        min_s: runs.iter().map(|run| run.min_s).fold(f64::INFINITY, f64::min),
+        images_per_s: case.batch as f64 / median_s,
+        peak_rss_bytes: runs.iter().map(|run| run.peak_rss_bytes).max().flatten(),
+    }
 }
 
 /// The middle value, or the mean of the two in the middle.
@@ -166,6 +121,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::contenders::resnet;
 
     const LINE: &str =
         r#"{"median_s": 0.5, "min_s": 0.25, "images_per_s": 512.0, "peak_rss_bytes": 7, "more": "x"}"#;
@@ -180,42 +136,39 @@ mod tests {
     }
 
     #[test]
-    fn program_is_found_in_cargos_messages() {
-        let messages = r#"{"reason":"compiler-artifact","executable":null}
-{"reason":"compiler-artifact","executable":"target/release/resnet"}
-{"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages), Some(PathBuf::from("target/release/resnet")));
-        assert_eq!(executable("not JSON"), None);
-    }
-
-    #[test]
     fn rounds_are_summarised() {
-        let contender = Contender { name: "x".to_owned(), is_baseline: false, program: vec![] };
+        let contender = resnet(std::path::Path::new("resnet"), "cpu");
+        let case = Case {
+            arch: "resnet18".into(),
+            channels: 1,
+            size: 28,
+            classes: 10,
+            batch: 256,
+            infer: false,
+            precision: "f32".into(),
+        };
         let run = |median_s, min_s, peak_rss_bytes| Measurement {
             median_s,
             min_s,
             images_per_s: 1.0,
             peak_rss_bytes,
         };
-        let timing = summarise(
-            &contender,
-            &[run(3.0, 2.0, Some(5)), run(1.0, 0.5, Some(9)), run(2.0, 1.5, None)],
-            256,
-        );
+        let runs = [run(3.0, 2.0, Some(5)), run(1.0, 0.5, Some(9)), run(2.0, 1.5, None)];
+        let timing = summarise(&contender, &case, &runs);
         assert_eq!((timing.median_s, timing.min_s, timing.peak_rss_bytes), (2.0, 0.5, Some(9)));
-        assert_eq!(timing.images_per_s, 128.0);
+        assert_eq!((timing.images_per_s, timing.rounds), (128.0, 3));
         assert_eq!(median(vec![4.0, 1.0]), 2.5);
     }
 
     #[test]
-    fn compiled_contenders_only_where_asked_for() {
-        let names = |compile| -> Vec<String> {
-            contenders(Path::new("resnet"), Path::new("python"), "cpu", compile)
-                .into_iter()
-                .map(|c| c.name)
-                .collect()
-        };
-        assert_eq!(names(false), ["resnet", "torch eager, nchw", "torch eager, channels_last"]);
-        assert_eq!(names(true).len(), 5);
+    fn only_slow_ways_to_run_pytorch_drop_out() {
+        let firsts = [
+            (Part::Ours, 9.0),
+            (Part::Torch, 1.0),
+            (Part::Torch, 1.1),
+            (Part::Torch, 1.2),
+            (Part::Peer, 30.0),
+        ];
+        assert_eq!(still_in_the_race(&firsts), [true, true, true, false, true]);
     }
 }

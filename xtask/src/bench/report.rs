@@ -7,15 +7,16 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::busy::Busy;
-use super::measure::Timing;
-use super::{Args, torch};
-use crate::shell::read;
+use super::case::Case;
+use super::contenders::Part;
+use super::measure::{Rounds, Timing};
+use super::torch;
+use crate::shell::{read, root};
 
 /// One case and how everybody did.
-pub(crate) struct Row<'a> {
-    pub(crate) arch: &'a str,
-    pub(crate) size: usize,
-    pub(crate) timings: Vec<Timing<'a>>,
+pub(crate) struct Row {
+    pub(crate) case: Case,
+    pub(crate) timings: Vec<Timing>,
 }
 
 /// Where and with what it was measured.
@@ -26,53 +27,38 @@ pub(crate) struct Machine {
     versions: String,
 }
 
-/// The table in Markdown. "speed" is against the fastest baseline of the same case: above 1 is faster than it.
+/// A table of all ratios, then every program's times case by case, in Markdown.
 pub(crate) fn markdown(
-    args: &Args,
-    threads: usize,
-    rows: &[Row<'_>],
+    rounds: Rounds,
+    backend: &str,
+    rows: &[Row],
     busy: &Busy,
     machine: &Machine,
 ) -> String {
-    let case = &args.case;
-    let what =
-        if case.infer { "inference" } else { "training step (forward, loss, backward, SGD with momentum)" };
     let mut out = String::new();
     // Writing into a `String` cannot fail.
+    let Rounds { rounds, steps, threads } = rounds;
     let _ = writeln!(
         out,
-        "{what}, {} channel{}, {} classes, batch {}, {}, {} on {threads} thread{}.\n\
-         {} rounds of {} steps, programs in turn; `median` is the median of the rounds' medians, `min` the fastest step.\n\
-         `speed` is relative to the fastest PyTorch of the same input: above 1 is faster.\n",
-        case.channels,
-        plural(case.channels),
-        case.classes,
-        case.batch,
-        case.precision,
-        case.backend,
+        "A training step is forward, loss, backward and SGD with momentum. Backend {backend}, {threads} thread{}.\n\
+         {rounds} round{} of {steps} step{}, programs in turn; a time is the median of the rounds' medians.\n\
+         PyTorch counts with the fastest way to run it; ways that lose the first round by a wide margin run no more.\n",
         plural(threads),
-        args.rounds,
-        case.steps,
+        plural(rounds),
+        plural(steps),
     );
-    let _ = writeln!(
-        out,
-        "| network | input | program | median s | min s | images/s | peak memory MiB | speed |"
-    );
-    let _ = writeln!(out, "|---|---|---|--:|--:|--:|--:|--:|");
-    for row in rows {
-        let fastest = fastest_baseline(&row.timings);
-        for timing in &row.timings {
+    out.push_str(&ratios(rows));
+    for Row { case, timings } in rows {
+        let _ = writeln!(out, "\n### {case}\n");
+        let _ = writeln!(out, "| program | rounds | median s | min s | images/s | peak memory MiB |");
+        let _ = writeln!(out, "|---|--:|--:|--:|--:|--:|");
+        for timing in timings {
+            let memory =
+                timing.peak_rss_bytes.map_or_else(|| "?".to_owned(), |bytes| (bytes >> 20).to_string());
             let _ = writeln!(
                 out,
-                "| {} | {}² | {} | {:.4} | {:.4} | {:.0} | {} | {:.2} |",
-                row.arch,
-                row.size,
-                timing.contender.name,
-                timing.median_s,
-                timing.min_s,
-                timing.images_per_s,
-                timing.peak_rss_bytes.map_or_else(|| "?".to_owned(), |bytes| (bytes >> 20).to_string()),
-                fastest / timing.median_s,
+                "| {} | {} | {:.4} | {:.4} | {:.0} | {memory} |",
+                timing.name, timing.rounds, timing.median_s, timing.min_s, timing.images_per_s,
             );
         }
     }
@@ -86,9 +72,51 @@ pub(crate) fn markdown(
     out
 }
 
-fn fastest_baseline(timings: &[Timing<'_>]) -> f64 {
-    let baselines = timings.iter().filter(|timing| timing.contender.is_baseline);
-    baselines.map(|timing| timing.median_s).fold(f64::INFINITY, f64::min)
+/// How many times faster `resnet` is than each other framework at its best, and what part of PyTorch's memory it takes.
+fn ratios(rows: &[Row]) -> String {
+    let mut out = String::new();
+    let mut others: Vec<&str> = vec![];
+    for timing in rows.iter().flat_map(|row| &row.timings) {
+        let name = framework(timing);
+        if timing.part != Part::Ours && !others.contains(&name) {
+            others.push(name);
+        }
+    }
+    let _ = write!(out, "| case | resnet s |");
+    for name in &others {
+        let _ = write!(out, " {name} s | times faster |");
+    }
+    let _ = writeln!(out, " memory of PyTorch's |\n|---|--:|{}--:|", "--:|--:|".repeat(others.len()));
+    for Row { case, timings } in rows {
+        let Some(ours) = timings.iter().find(|timing| timing.part == Part::Ours) else { continue };
+        let _ = write!(out, "| {case} | {:.4} |", ours.median_s);
+        for name in &others {
+            match fastest(timings, name) {
+                Some(other) => {
+                    let _ =
+                        write!(out, " {:.4} | **{:.2}** |", other.median_s, other.median_s / ours.median_s);
+                }
+                None => out.push_str(" – | – |"),
+            }
+        }
+        let memory =
+            fastest(timings, "torch").and_then(|torch| Some((ours.peak_rss_bytes?, torch.peak_rss_bytes?)));
+        let _ = match memory {
+            Some((ours, torch)) => writeln!(out, " {:.2} |", ours as f64 / torch as f64),
+            None => writeln!(out, " – |"),
+        };
+    }
+    out
+}
+
+/// The first word of the name: all ways to run PyTorch are PyTorch.
+fn framework(timing: &Timing) -> &str {
+    timing.name.split(' ').next().unwrap_or_default()
+}
+
+fn fastest<'a>(timings: &'a [Timing], name: &str) -> Option<&'a Timing> {
+    let of_that_name = timings.iter().filter(|timing| framework(timing) == name);
+    of_that_name.min_by(|a, b| a.median_s.total_cmp(&b.median_s))
 }
 
 fn plural(count: usize) -> &'static str {
@@ -102,30 +130,30 @@ fn command_line() -> String {
 }
 
 impl Machine {
-    /// Asks the system, the compiler and PyTorch.
-    pub(crate) fn read(python: &Path) -> Result<Self> {
+    /// Asks the system, the compiler and, where it took part, PyTorch.
+    pub(crate) fn read(python: Option<&Path>) -> Result<Self> {
         let rustc =
             read(Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("--version"))?;
-        let torch = read(Command::new(python).args([
-            "-c",
-            "import platform, torch, torchvision; \
-             print(f'PyTorch {torch.__version__}, torchvision {torchvision.__version__}, Python {platform.python_version()}')",
-        ]))?;
-        let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-        let commit = commit.ok().filter(|output| output.status.success());
-        let commit = commit.map(|output| format!(" at {}", String::from_utf8_lossy(&output.stdout).trim()));
-        let script = torch::script();
-        let script = script.file_name().unwrap_or_default().to_string_lossy();
+        let commit =
+            read(Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(root())).ok();
+        let commit = commit.map(|hash| format!(" at {hash}")).unwrap_or_default();
+        let mut versions = format!("resnet {}{commit}, {rustc}", env!("CARGO_PKG_VERSION"));
+        if let Some(python) = python {
+            let torch = read(Command::new(python).args([
+                "-c",
+                "import platform, torch, torchvision; \
+                 print(f'PyTorch {torch.__version__}, torchvision {torchvision.__version__}, Python {platform.python_version()}')",
+            ]))?;
+            let script = torch::script();
+            let _ =
+                write!(versions, "; {torch} ({})", script.file_name().unwrap_or_default().to_string_lossy());
+        }
         Ok(Machine {
             processor: processor(),
             memory: memory(),
             system: read(Command::new("uname").arg("-sm"))
                 .unwrap_or_else(|_| std::env::consts::OS.to_owned()),
-            versions: format!(
-                "resnet {}{}, {rustc}; {torch} ({script})",
-                env!("CARGO_PKG_VERSION"),
-                commit.unwrap_or_default()
-            ),
+            versions,
         })
     }
 }
@@ -174,6 +202,45 @@ fn memory() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ratios_are_against_the_best() {
+        let timing = |name: &str, part, median_s, peak_rss_bytes| Timing {
+            name: name.into(),
+            part,
+            rounds: 3,
+            median_s,
+            min_s: median_s,
+            images_per_s: 1.0,
+            peak_rss_bytes,
+        };
+        let case = Case {
+            arch: "resnet18".into(),
+            channels: 1,
+            size: 28,
+            classes: 10,
+            batch: 4,
+            infer: false,
+            precision: "f32".into(),
+        };
+        let timings = vec![
+            timing("resnet", Part::Ours, 0.5, Some(10)),
+            timing("torch eager, nchw", Part::Torch, 2.0, Some(30)),
+            timing("torch compile, nchw", Part::Torch, 1.0, Some(40)),
+        ];
+        let other = Row {
+            case: case.clone(),
+            timings: vec![timing("resnet", Part::Ours, 0.5, None), timing("burn", Part::Peer, 5.0, None)],
+        };
+        let text = ratios(&[Row { case, timings }, other]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[0],
+            "| case | resnet s | torch s | times faster | burn s | times faster | memory of PyTorch's |"
+        );
+        assert!(lines[2].ends_with("| 0.5000 | 1.0000 | **2.00** | – | – | 0.25 |"), "{}", lines[2]);
+        assert!(lines[3].ends_with("| 0.5000 | – | – | 5.0000 | **10.00** | – |"), "{}", lines[3]);
+    }
 
     #[test]
     fn processor_from_linux() {
