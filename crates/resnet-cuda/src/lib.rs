@@ -22,6 +22,7 @@
 pub mod args;
 pub mod backend;
 pub mod cache;
+pub mod compile;
 pub mod error;
 pub mod kernels;
 mod library;

@@ -125,12 +125,13 @@ template <class Tile, Prologue PROLOGUE, int STAGES> struct GatherProduct {
     int row_h[Tile::A_COPIES], row_w[Tile::A_COPIES]; // image position at tap 0; far outside where there is no row
     u32 row_n[Tile::A_COPIES];
     u32 column, chunk; // first column this thread copies, and its chunk of every row
+    u32 there_bits;    // a bit per copy of a pixel, newest lowest: whether it was inside the image
 
     __device__ __forceinline__ GatherProduct(const Gather& g, const Axis& down, const Axis& across, const void* image,
                                              const void* image_y, unsigned char* shared, u32 row_tile, u32 column_tile)
         : g(g), down(down), across(across), image(static_cast<const T*>(image)), image_y(static_cast<const T*>(image_y)),
           weights(static_cast<const T*>(g.weights)), shared(shared), shared_address(shared_at(shared)),
-          next(threadIdx.x % Tile::CHUNKS, g.channels / VECTOR, down.taps, across.taps), now(next) {
+          next(threadIdx.x % Tile::CHUNKS, g.channels / VECTOR, down.taps, across.taps), now(next), there_bits(0) {
         chunk = threadIdx.x % Tile::CHUNKS;
         column = column_tile * Tile::COLUMNS + threadIdx.x / Tile::CHUNKS;
         UNROLL for (int i = 0; i < Tile::A_COPIES; i++) {
@@ -145,23 +146,21 @@ template <class Tile, Prologue PROLOGUE, int STAGES> struct GatherProduct {
         }
     }
 
-    // Whether copy i of this thread reads a pixel at a position, and where.
-    __device__ __forceinline__ bool pixel(int i, const Position& at, u64& index) const {
-        const int h = row_h[i] + int(at.r) * down.per_tap, w = row_w[i] + int(at.s) * across.per_tap;
-        const bool there = at.inside() && u32(h) < g.image_h && u32(w) < g.image_w;
-        index = there ? (u64(row_n[i] * g.image_h + u32(h)) * g.image_w + u32(w)) * g.channels + at.chunk * VECTOR : 0;
-        return there;
-    }
-
-    __device__ __forceinline__ void copy(int stage) {
+    // Begins the copies of a stage; where `more` is false only notes that there are none.
+    __device__ __forceinline__ void copy(int stage, bool more) {
+        there_bits <<= Tile::A_COPIES;
+        if (!more) return;
         const SharedAt to = shared_address + stage * STAGE_BYTES;
         const u32 row = threadIdx.x / Tile::CHUNKS;
         UNROLL for (int i = 0; i < Tile::A_COPIES; i++) {
-            u64 index;
-            const bool there = pixel(i, next, index);
+            const int h = row_h[i] + int(next.r) * down.per_tap, w = row_w[i] + int(next.s) * across.per_tap;
+            const bool there = next.inside() && u32(h) < g.image_h && u32(w) < g.image_w;
+            const u64 index =
+                there ? (u64(row_n[i] * g.image_h + u32(h)) * g.image_w + u32(w)) * g.channels + next.chunk * VECTOR : 0;
             const u32 at = swizzled(row + i * Tile::STEP, chunk);
             copy_async(to + at, image + index, there);
             if constexpr (PROLOGUE == GRAD) copy_async(to + A_BYTES + at, image_y + index, there);
+            there_bits |= u32(there) << i;
         }
         const u32 tap = (down.tap0 + next.r * down.tap_step) * g.window_s + across.tap0 + next.s * across.tap_step;
         UNROLL for (int i = 0; i < Tile::B_COPIES; i++) {
@@ -174,7 +173,8 @@ template <class Tile, Prologue PROLOGUE, int STAGES> struct GatherProduct {
         next.advance(Tile::CHUNKS);
     }
 
-    // Applies the prologue to what this thread has copied into a stage. `affine` and so on: of the source's channels.
+    // Applies the prologue to what this thread has copied into the stage that has arrived, the oldest on its way.
+    // `table`: per channel, scale and shift or A, B and C.
     __device__ __forceinline__ void evaluate(int stage, const float* table, bool relu_last) {
         if constexpr (PROLOGUE != RAW) {
             unsigned char* at_stage = shared + stage * STAGE_BYTES;
@@ -190,8 +190,7 @@ template <class Tile, Prologue PROLOGUE, int STAGES> struct GatherProduct {
                     load<VECTOR>(table + g.channels + channel, shift);
                 }
                 UNROLL for (int i = 0; i < Tile::A_COPIES; i++) {
-                    u64 index;
-                    if (!pixel(i, now, index)) continue; // padding stays zero
+                    if (!(there_bits >> (STAGES - 2) * Tile::A_COPIES >> i & 1)) continue; // padding stays zero
                     T* p = reinterpret_cast<T*>(at_stage + swizzled(row + i * Tile::STEP, chunk));
                     float v[VECTOR];
                     load<VECTOR>(p, v);
@@ -238,7 +237,7 @@ template <class Tile, Prologue PROLOGUE, int STAGES> struct GatherProduct {
         const u32 total = down.taps * across.taps * (g.channels / VECTOR);
         const u32 iterations = (total + Tile::CHUNKS - 1) / Tile::CHUNKS;
         UNROLL for (int s = 0; s < STAGES - 1; s++) {
-            if (s < iterations) copy(s);
+            copy(s, s < iterations);
             copy_commit();
         }
         int stage = 0, into = STAGES - 1;
@@ -246,7 +245,7 @@ template <class Tile, Prologue PROLOGUE, int STAGES> struct GatherProduct {
             copy_wait<STAGES - 2>();
             evaluate(stage, table, relu_last);
             __syncthreads(); // this stage is whole, and the one that is filled next has been used by everybody
-            if (i + STAGES - 1 < iterations) copy(into);
+            copy(into, i + STAGES - 1 < iterations);
             copy_commit();
             multiply_stage(stage, accumulators);
             stage = stage + 1 == STAGES ? 0 : stage + 1;
