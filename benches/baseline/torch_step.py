@@ -25,7 +25,7 @@ WARM_UP_STEPS = 2
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", default="resnet18", help="a torchvision ResNet by name, or resnet20 ... resnet110 for CIFAR")
+    parser.add_argument("--arch", default="resnet18", help="a torchvision ResNet by name, or resnet20-cifar ... resnet110-cifar")
     parser.add_argument("--channels", type=int, default=3, help="input channels; the first convolution is replaced")
     parser.add_argument("--size", type=int, default=224, help="height and width of the input in pixels")
     parser.add_argument("--classes", type=int, default=1000)
@@ -43,7 +43,7 @@ def parse_args():
 def build(args):
     """The network with its first convolution fitted to the channels asked for, and a batch to feed it."""
     torch.manual_seed(0)
-    if (args.arch.removeprefix("resnet").isdigit()) and (depth := int(args.arch.removeprefix("resnet"))) in CIFAR_DEPTHS:
+    if (depth := CIFAR.get(args.arch)) is not None:
         model = CifarResNet(depth, args.channels, args.classes)
     else:
         model = torchvision_model(args)
@@ -67,7 +67,7 @@ def torchvision_model(args):
     return model
 
 
-CIFAR_DEPTHS = (20, 32, 44, 56, 110)
+CIFAR = {f"resnet{depth}-cifar": depth for depth in (20, 32, 44, 56, 110)}
 
 
 class CifarBlock(torch.nn.Module):

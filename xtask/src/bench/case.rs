@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// inference with one picture and with 32
     #[arg(long, requires = "against", conflicts_with_all = ["arch", "channels", "size", "classes", "batch", "infer"])]
     standard: bool,
-    /// Networks that all sides know, by torchvision's names; also resnet20 … resnet110 for CIFAR
+    /// Networks that all sides know, by torchvision's names; also resnet20-cifar … resnet110-cifar
     #[arg(long, default_value = "resnet18", value_delimiter = ',', requires = "against")]
     arch: Vec<String>,
     /// Input channels
@@ -93,7 +93,7 @@ fn standard(precision: &str) -> Vec<Case> {
         case("resnet18", 1, 28, 10, 256, false),
         case("resnet18", 1, 96, 10, 256, false),
         case("resnet50", 3, 224, 1000, 16, false),
-        case("resnet20", 3, 32, 10, 128, false),
+        case("resnet20-cifar", 3, 32, 10, 128, false),
         case("resnet50", 3, 224, 1000, 1, true),
         case("resnet50", 3, 224, 1000, 32, true),
     ]
