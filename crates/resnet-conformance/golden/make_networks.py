@@ -193,6 +193,28 @@ def train_case(net, n=3):
                 input_grad=digest("input", x.grad.permute(0, 2, 3, 1)), eval_logits=after.flatten().tolist())
 
 
+def frozen_case(net, until, norms, n=3):
+    """What stands before `until` is not trained; normalisations are frozen as torchvision's FrozenBatchNorm2d is."""
+    model = Net(net)
+    fill(model)
+    model.train()
+    order = ["conv1", "bn1"] + [f"layer{s + 1}" for s in range(len(net["depths"]))] + ["norm", "fc"]
+    below = order[:order.index(until)]
+    for name, module in model.named_modules():
+        inside = name.split(".")[0] in below
+        is_norm = isinstance(module, nn.BatchNorm2d)
+        if is_norm and (norms == "all" or inside and norms == "of frozen layers"):
+            module.eval()
+        if inside or is_norm and norms == "all":
+            for p in module.parameters(recurse=False):
+                p.requires_grad_(False)
+    logits = model(picture(0, (n, net["channels"], net["height"], net["width"])))
+    F.cross_entropy(logits, labels(0, n, net["classes"]), label_smoothing=0.1).backward()
+    grads = {name: digest(name, p.grad) for name, p in model.named_parameters() if p.grad is not None}
+    state = {name: digest(name, b) for name, b in model.named_buffers() if not name.endswith("tracked")}
+    return dict(spec=net, batch=n, until=until, norms=norms, logits=logits.flatten().tolist(), grads=grads, state=state)
+
+
 def steps_case(net, rule, make, clip=None, n=4, steps=5):
     model = Net(net)
     fill(model)
@@ -246,6 +268,14 @@ json.dump(
     dict(
         torch=torch.__version__,
         train={name: train_case(net) for name, net in NETS.items()},
+        frozen=[
+            frozen_case(NETS[net], until, norms)
+            for net, until, norms in [
+                ("v1.5 bottleneck", "layer2", "of frozen layers"), ("v1.5 basic", "layer2", "none"),
+                ("v2 bottleneck", "layer1", "all"), ("v2 basic", "layer2", "of frozen layers"),
+                ("deep stem, pooled shortcut", "layer1", "of frozen layers"), ("v1 bottleneck", "fc", "all"),
+            ]
+        ],
         steps=[
             steps_case(NETS[net], rule, optimizer(rule), clip)
             for net, rule, clip in [

@@ -7,7 +7,8 @@
 use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::zoo::ResNetSpec;
 use resnet_core::{
-    Accumulate, Backend, Executor, Graph, LowerOptions, ParamId, ParamKind, Params, Part, TensorDesc,
+    Accumulate, Backend, Executor, Freeze, FrozenNorms, Graph, LowerOptions, ParamId, ParamKind, Params,
+    Part, TensorDesc,
 };
 use serde_json::Value;
 
@@ -52,6 +53,9 @@ pub fn networks<B: Backend>(backend: &mut B, tolerance: f64) -> Verdict {
     for (name, case) in golden["train"].as_object().ok_or("no `train`")? {
         train(backend, case, tolerance).map_err(|e| format!("{name}: {e}"))?;
     }
+    for case in golden["frozen"].as_array().ok_or("no `frozen`")? {
+        frozen(backend, case, tolerance).map_err(|e| format!("frozen until {}: {e}", case["until"]))?;
+    }
     for case in golden["steps"].as_array().ok_or("no `steps`")? {
         steps(backend, case, tolerance)
             .map_err(|e| format!("five steps of {}: {e}", case["rule"]["name"]))?;
@@ -83,6 +87,34 @@ fn train<B: Backend>(backend: &mut B, case: &Value, tolerance: f64) -> Verdict {
     exec.forward(net.backend, &mut net.params).map_err(text)?;
     let logits = exec.logits(net.backend).map_err(text)?;
     net.values("logits with running statistics", &logits, &case["eval_logits"])
+}
+
+/// Everything before one layer is frozen; normalisations as the case says.
+fn frozen<B: Backend>(backend: &mut B, case: &Value, tolerance: f64) -> Verdict {
+    let n = index(&case["batch"])?;
+    let norms = match case["norms"].as_str() {
+        Some("of frozen layers") => FrozenNorms::OfFrozenLayers,
+        Some("all") => FrozenNorms::All,
+        Some("none") => FrozenNorms::None,
+        other => return Err(format!("norms {other:?}")),
+    };
+    let mut net = Net::new(backend, spec(&case["spec"])?, tolerance, Some(&sgd(0.0)))?;
+    let until = case["until"].as_str().ok_or("no `until`")?;
+    let freeze = Freeze::until(&net.graph, until, norms).map_err(text)?;
+    let trained = freeze.trained(&net.graph);
+    for ((param, spec), trained) in net.params.list.iter_mut().zip(net.graph.params()).zip(trained) {
+        if trained != case["grads"][&spec.name].is_array() {
+            return Err(format!("{}: trained {trained}, not so in PyTorch", spec.name));
+        }
+        param.grad = param.grad.take().filter(|_| trained);
+    }
+    let options = LowerOptions { freeze, ..LowerOptions::train(n) };
+    let mut exec = Executor::new(net.backend, &net.graph, options, 0.1).map_err(text)?;
+    net.step(&mut exec, 0)?;
+    let logits = exec.logits(net.backend).map_err(text)?;
+    net.values("logits", &logits, &case["logits"])?;
+    net.digests(Part::Grad, &case["grads"])?;
+    net.digests(Part::Value, &case["state"])
 }
 
 fn steps<B: Backend>(backend: &mut B, case: &Value, tolerance: f64) -> Verdict {

@@ -2,8 +2,8 @@
 
 use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::{
-    Accumulate, Backend, Executor, Fusion, Graph, LowerOptions, Param, ParamId, Params, Part, Result,
-    TensorDesc,
+    Accumulate, Backend, Executor, Freeze, FrozenNorms, Fusion, Graph, LowerOptions, Param, ParamId, Params,
+    Part, Result, TensorDesc,
 };
 
 use crate::data::Data;
@@ -22,6 +22,7 @@ pub(crate) struct Training {
     pub(crate) rule: Optimizer,
     pub(crate) lr: f32,
     pub(crate) seed: u64,
+    pub(crate) freeze: Freeze,
 }
 
 impl Training {
@@ -45,9 +46,12 @@ impl Training {
     pub(crate) fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Named>> {
         let data = &mut Data::new(self.seed);
         let values = networks::values(&self.graph, data);
-        let mut params = Params::new(backend, &self.graph, &values, Some(&self.rule))?;
+        let rule = Some(&self.rule);
+        let mut params = Params::with_freeze(backend, &self.graph, &values, rule, &self.freeze)?;
         params.decay_weights_only(true);
-        let options = LowerOptions { input_gradient: true, ..LowerOptions::train(BATCH) };
+        // With frozen layers the backward pass is to end where they begin.
+        let (freeze, input_gradient) = (self.freeze, self.freeze.layers == 0);
+        let options = LowerOptions { input_gradient, freeze, ..LowerOptions::train(BATCH) };
         let mut exec = Executor::new(backend, &self.graph, options, 0.1)?;
         let mut norm = {
             let bytes = backend.buffer_bytes(&TensorDesc::table(1, 1));
@@ -78,7 +82,9 @@ impl Training {
             exec.loss(backend, &labels, None, BATCH, Accumulate::Set)?;
             see("loss".into(), vec![exec.metrics(backend)?.loss()]);
             exec.backward(backend, &mut params, Accumulate::Set)?;
-            see("gradient of the picture".into(), exec.input_gradient(backend)?);
+            if input_gradient {
+                see("gradient of the picture".into(), exec.input_gradient(backend)?);
+            }
             for (i, spec) in self.graph.params().iter().enumerate() {
                 if params.list[i].grad.is_some() {
                     see(format!("gradient of {}", spec.name), params.read(backend, ParamId(i), Part::Grad)?);
@@ -103,15 +109,35 @@ fn noisy<const SEED: u64>() -> Reference<Noisy<SEED>> {
     Reference::default()
 }
 
+/// How a pass is lowered.
+#[derive(Clone, Copy)]
+struct Form {
+    fusion: Fusion,
+    freeze: Freeze,
+}
+
+impl Form {
+    /// The picture's gradient has to pass everything, so it is asked for where nothing ends the backward pass before.
+    fn has_input_gradient(&self) -> bool {
+        self.freeze.layers == 0
+    }
+}
+
 /// One forward and backward pass in f64, lowered in a given way: logits, gradients and running statistics, unrounded where the
 /// reference lets one see its buffers.
-fn pass<T: Number>(graph: &Graph, fusion: Fusion, seed: u64) -> Result<Vec<Named>> {
+fn pass<T: Number>(graph: &Graph, form: Form, seed: u64) -> Result<Vec<Named>> {
     let backend = &mut Reference::<T>::default();
     let data = &mut Data::new(seed);
     let values = networks::values(graph, data);
     let rule = Optimizer::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-    let mut params = Params::new(backend, graph, &values, Some(&rule))?;
-    let options = LowerOptions { input_gradient: true, fusion, ..LowerOptions::train(BATCH) };
+    let Form { fusion, freeze } = form;
+    let mut params = Params::with_freeze(backend, graph, &values, Some(&rule), &freeze)?;
+    let options = LowerOptions {
+        input_gradient: form.has_input_gradient(),
+        fusion,
+        freeze,
+        ..LowerOptions::train(BATCH)
+    };
     let mut exec = Executor::new(backend, graph, options, 0.1)?;
     let shape = graph.input_shape();
     exec.load_activations(backend, &data.range(BATCH * shape.len(), -1.0, 1.0))?;
@@ -121,10 +147,10 @@ fn pass<T: Number>(graph: &Graph, fusion: Fusion, seed: u64) -> Result<Vec<Named
     exec.backward(backend, &mut params, Accumulate::Set)?;
 
     let widen = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
-    let mut seen = vec![
-        ("logits".to_owned(), widen(exec.logits(backend)?)),
-        ("gradient of the picture".to_owned(), widen(exec.input_gradient(backend)?)),
-    ];
+    let mut seen = vec![("logits".to_owned(), widen(exec.logits(backend)?))];
+    if form.has_input_gradient() {
+        seen.push(("gradient of the picture".to_owned(), widen(exec.input_gradient(backend)?)));
+    }
     let unrounded = |buffer: &Buffer<T>| buffer.values().iter().map(|v| v.value()).collect::<Vec<_>>();
     for (spec, Param { value, grad, .. }) in graph.params().iter().zip(&params.list) {
         seen.push((spec.name.clone(), unrounded(value)));
@@ -134,23 +160,47 @@ fn pass<T: Number>(graph: &Graph, fusion: Fusion, seed: u64) -> Result<Vec<Named
 }
 
 /// Compares one pass with everything fused and one with nothing fused.
-pub(crate) fn compare_fusion(graph: &Graph, seed: u64) -> std::result::Result<(), String> {
+pub(crate) fn compare_fusion(graph: &Graph, freeze: Freeze, seed: u64) -> std::result::Result<(), String> {
     let text = |error: resnet_core::Error| error.to_string();
-    let plain = pass::<f64>(graph, Fusion::None, seed).map_err(text)?;
-    let fused = pass::<f64>(graph, Fusion::Full, seed).map_err(text)?;
+    if !freeze.trained(graph).contains(&true) {
+        return Ok(());
+    }
+    let full = Form { fusion: Fusion::Full, freeze };
+    let none = Form { fusion: Fusion::None, freeze };
+    let plain = pass::<f64>(graph, none, seed).map_err(text)?;
+    let fused = pass::<f64>(graph, full, seed).map_err(text)?;
     let runs = vec![
-        pass::<Noisy<1>>(graph, Fusion::None, seed).map_err(text)?,
-        pass::<Noisy<2>>(graph, Fusion::None, seed).map_err(text)?,
-        pass::<Noisy<3>>(graph, Fusion::None, seed).map_err(text)?,
-        pass::<Noisy<4>>(graph, Fusion::None, seed).map_err(text)?,
-        pass::<Noisy<5>>(graph, Fusion::None, seed).map_err(text)?,
-        pass::<Noisy<6>>(graph, Fusion::None, seed).map_err(text)?,
-        pass::<Noisy<7>>(graph, Fusion::None, seed).map_err(text)?,
-        pass::<Noisy<8>>(graph, Fusion::None, seed).map_err(text)?,
+        pass::<Noisy<1>>(graph, none, seed).map_err(text)?,
+        pass::<Noisy<2>>(graph, none, seed).map_err(text)?,
+        pass::<Noisy<3>>(graph, none, seed).map_err(text)?,
+        pass::<Noisy<4>>(graph, none, seed).map_err(text)?,
+        pass::<Noisy<5>>(graph, none, seed).map_err(text)?,
+        pass::<Noisy<6>>(graph, none, seed).map_err(text)?,
+        pass::<Noisy<7>>(graph, none, seed).map_err(text)?,
+        pass::<Noisy<8>>(graph, none, seed).map_err(text)?,
     ];
     let spread = Spread::new(plain, runs);
     // Logits and the picture's gradient come down in f32; everything else is seen in f64.
-    let downloads = 2;
+    let downloads = 1 + usize::from(full.has_input_gradient());
     spread.first(downloads).explain(&fused[..downloads], f64::EPSILON / 2.0, 2.0 * crate::bound::U)?;
     spread.rest(downloads).explain(&fused[downloads..], f64::EPSILON / 2.0, 0.0)
+}
+
+/// Compares the gradients of the layers that are trained when the first `layers` are frozen, but normalised as before, with
+/// those when nothing is frozen. The same sums are taken in the same order, so they are equal bit by bit.
+pub(crate) fn compare_freezing(graph: &Graph, layers: usize, seed: u64) -> std::result::Result<(), String> {
+    let text = |error: resnet_core::Error| error.to_string();
+    let freeze = Freeze { layers, norms: FrozenNorms::None };
+    if !freeze.trained(graph).contains(&true) {
+        return Ok(());
+    }
+    let form = |freeze| Form { fusion: Fusion::Full, freeze };
+    let all = pass::<f64>(graph, form(Freeze::default()), seed).map_err(text)?;
+    for (name, frozen) in pass::<f64>(graph, form(freeze), seed).map_err(text)? {
+        let free = all.iter().find(|(n, _)| *n == name).map(|(_, values)| values);
+        if free != Some(&frozen) {
+            return Err(format!("{name} is {frozen:?}; without freezing {free:?}"));
+        }
+    }
+    Ok(())
 }

@@ -15,6 +15,11 @@ mod rewriting {
     }
 
     #[test]
+    fn freezing_changes_no_other_gradient() {
+        network::freezing_changes_no_other_gradient();
+    }
+
+    #[test]
     fn fusing_any_graph_changes_nothing() {
         network::fusing_any_graph_changes_nothing();
     }

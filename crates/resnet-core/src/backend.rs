@@ -186,6 +186,24 @@ pub trait Backend {
         affine: &mut Self::Buffer,
     ) -> Result<()>;
 
+    /// [`BatchNorm`] with running statistics, backward: `A = scale`, `B = C = 0`.
+    /// Only a network with frozen normalisations asks for it.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) from a backend that has not written it.
+    fn norm_frozen_backward(
+        &mut self,
+        op: &BatchNorm,
+        affine: &Self::Buffer,
+        coeffs: &mut Self::Buffer,
+    ) -> Result<()> {
+        let _ = (op, affine, coeffs);
+        Err(crate::Error::Unsupported {
+            backend: self.name(),
+            what: "training with frozen normalisations (norm_frozen_backward)".into(),
+        })
+    }
+
     /// [`BatchNorm`], backward: sums to `dgamma`, `dbeta` and the coefficients A, B, C.
     /// `accumulate` applies to `dgamma` and `dbeta`; the coefficients are of this batch alone.
     fn norm_backward_finish(

@@ -21,7 +21,7 @@ pub use backend::{Backend, Running};
 pub use error::{Error, Result};
 pub use executor::Executor;
 pub use graph::{Graph, GraphBuilder, NodeId, ParamId, ParamSpec};
-pub use lower::{Fusion, LowerOptions, Mode, Program, lower};
+pub use lower::{Freeze, FrozenNorms, Fusion, LowerOptions, Mode, Program, lower};
 pub use params::{Param, ParamKind, Params, Part};
 pub use plan::Plan;
 pub use preprocessing::Preprocessing;

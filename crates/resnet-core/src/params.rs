@@ -1,6 +1,7 @@
 //! Parameters: what they are called, how they start, and where they live on a device.
 
 use crate::graph::{Graph, ParamId, ParamSpec};
+use crate::lower::Freeze;
 use crate::op::Optimizer;
 use crate::{Backend, Error, HostData, HostDataMut, Result, Role, TensorDesc};
 
@@ -92,6 +93,20 @@ impl<B: Backend> Params<B> {
         values: &[Vec<f32>],
         training: Option<&Optimizer>,
     ) -> Result<Self> {
+        Self::with_freeze(backend, graph, values, training, &Freeze::default())
+    }
+
+    /// As [`Params::new`]; what is frozen gets neither a gradient nor optimizer state.
+    ///
+    /// # Errors
+    /// As [`Params::new`].
+    pub fn with_freeze(
+        backend: &mut B,
+        graph: &Graph,
+        values: &[Vec<f32>],
+        training: Option<&Optimizer>,
+        freeze: &Freeze,
+    ) -> Result<Self> {
         if values.len() != graph.params().len() {
             return Err(Error::Mismatch {
                 tensor: "parameters".into(),
@@ -100,11 +115,12 @@ impl<B: Backend> Params<B> {
             });
         }
         let mut params = Self { specs: graph.params().to_vec(), list: vec![] };
+        let is_trained = freeze.trained(graph);
         for (i, spec) in graph.params().iter().enumerate() {
             let desc = spec.desc();
             let bytes = backend.buffer_bytes(&desc);
             let value = backend.alloc(bytes)?;
-            let trained = training.filter(|_| spec.kind.is_trainable());
+            let trained = training.filter(|_| is_trained[i]);
             let n_states = trained.map_or(0, Optimizer::n_states);
             let mut state = |wanted: bool| wanted.then(|| backend.alloc(bytes)).transpose();
             let (grad, states) = (state(trained.is_some())?, [state(n_states > 0)?, state(n_states > 1)?]);

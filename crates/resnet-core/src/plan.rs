@@ -57,6 +57,11 @@ fn lifetimes(program: &Program) -> Vec<(usize, usize)> {
     life
 }
 
+fn trained_elements(graph: &Graph, program: &Program) -> usize {
+    let trained = program.options.freeze.trained(graph);
+    graph.params().iter().zip(trained).filter(|(_, trained)| *trained).map(|(p, _)| p.len()).sum()
+}
+
 impl Plan {
     /// Plans a program. `bytes` is the backend's answer to how large a tensor is.
     ///
@@ -95,7 +100,7 @@ impl Plan {
             table_bytes: program.tables.iter().map(bytes).sum(),
             parameter_bytes: 0,
             scratch_bytes: 0,
-            n_params: graph.trainable_params(),
+            n_params: trained_elements(graph, program),
             flops: 2 * program.forward.iter().chain(&program.backward).map(macs).sum::<u64>(),
             batch: program.options.batch,
             n_calls: program.forward.len() + program.backward.len(),

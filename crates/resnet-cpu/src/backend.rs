@@ -218,6 +218,10 @@ impl Backend for CpuBackend {
         norm::frozen(op, running_mean, running_var, gamma, beta, affine)
     }
 
+    fn norm_frozen_backward(&mut self, op: &BatchNorm, affine: &Buffer, coeffs: &mut Buffer) -> Result<()> {
+        norm::frozen_backward(op, affine, coeffs)
+    }
+
     fn norm_backward_finish(
         &mut self,
         op: &BatchNorm,

@@ -73,6 +73,18 @@ pub(crate) fn frozen(
     Ok(())
 }
 
+/// From scale and shift of running moments to the coefficients of `dy = scale·g`.
+pub(crate) fn frozen_backward(op: &BatchNorm, affine: &Buffer, coeffs: &mut Buffer) -> Result<()> {
+    const OP: &str = "norm_frozen_backward";
+    let c = op.c();
+    check(OP, "affine", affine, &TensorDesc::affine(c))?;
+    check(OP, "coeffs", coeffs, &TensorDesc::coeffs(c))?;
+    let (scale, rest) = coeffs.f32_mut(3 * c).split_at_mut(c);
+    scale.copy_from_slice(&affine.f32(2 * c)[..c]);
+    rest.fill(0.0);
+    Ok(())
+}
+
 /// Scale and shift. The shift belongs to the rounded scale, so that a value at the mean becomes beta.
 fn affine_of(gamma: f32, beta: f32, mean: f64, inv_std: f64) -> (f32, f32) {
     let scale = (f64::from(gamma) * inv_std) as f32;

@@ -261,6 +261,15 @@ impl<B: Backend> Backend for Timed<B> {
         })
     }
 
+    fn norm_frozen_backward(
+        &mut self,
+        op: &BatchNorm,
+        affine: &B::Buffer,
+        coeffs: &mut B::Buffer,
+    ) -> Result<()> {
+        self.time("norm_frozen_backward", op.c().to_string(), 0, |b| b.norm_frozen_backward(op, affine, coeffs))
+    }
+
     fn norm_backward_finish(
         &mut self,
         op: &BatchNorm,

@@ -64,6 +64,29 @@ impl Case for Frozen {
     }
 }
 
+/// The coefficients of the gradient through running statistics.
+#[derive(Debug)]
+pub(crate) struct FrozenBackward {
+    c: usize,
+    seed: u64,
+}
+
+impl Case for FrozenBackward {
+    fn op(&self) -> &'static str {
+        "norm_frozen_backward"
+    }
+
+    fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Output<B::Buffer>>> {
+        let (c, data) = (self.c, &mut Data::new(self.seed));
+        let op = BatchNorm::new(c, 1 + data.below(100), 1e-5, 0.1, true)?;
+        backend.prepare(&[Op::BatchNorm(op)])?;
+        let affine = backend.put(TensorDesc::affine(c), &data.range(2 * c, -2.0, 2.0))?;
+        let mut coeffs = backend.poisoned(TensorDesc::coeffs(c))?;
+        backend.norm_frozen_backward(&op, &affine, &mut coeffs)?;
+        Ok(vec![output("coeffs", TensorDesc::coeffs(c), coeffs)])
+    }
+}
+
 /// Gradients of scale and shift, and the coefficients of the input's gradient.
 #[derive(Debug)]
 pub(crate) struct Backward {
@@ -102,6 +125,10 @@ pub(crate) fn frozen() -> impl Strategy<Value = Frozen> {
     (1..=70usize, seed()).prop_map(|(c, seed)| Frozen { c, seed })
 }
 
+pub(crate) fn frozen_backward() -> impl Strategy<Value = FrozenBackward> {
+    (1..=70usize, seed()).prop_map(|(c, seed)| FrozenBackward { c, seed })
+}
+
 pub(crate) fn backward() -> impl Strategy<Value = Backward> {
     (shapes::combine(), forms::accumulate(), seed()).prop_map(|(op, accumulate, seed)| Backward {
         op,
@@ -118,6 +145,11 @@ pub fn finish_matches_reference<B: Backend>(make: impl Fn() -> B) {
 /// [`Backend::norm_frozen`] matches the reference.
 pub fn frozen_matches_reference<B: Backend>(make: impl Fn() -> B) {
     match_reference(make, "norm_frozen matches the reference", frozen());
+}
+
+/// [`Backend::norm_frozen_backward`] matches the reference.
+pub fn frozen_backward_matches_reference<B: Backend>(make: impl Fn() -> B) {
+    match_reference(make, "norm_frozen_backward matches the reference", frozen_backward());
 }
 
 /// [`Backend::norm_backward_finish`] matches the reference.

@@ -146,6 +146,7 @@ pub(super) fn probes<B: Backend>() -> Vec<Probe<B>> {
         Probe { name: "avg_pool_backward", call: avg_pool_backward },
         Probe { name: "norm_finish", call: norm_finish },
         Probe { name: "norm_frozen", call: norm_frozen },
+        Probe { name: "norm_frozen_backward", call: norm_frozen_backward },
         Probe { name: "norm_backward_finish", call: norm_backward_finish },
         Probe { name: "softmax_cross_entropy", call: softmax_cross_entropy },
         Probe { name: "grad_norm", call: grad_norm },
@@ -405,6 +406,15 @@ fn norm_frozen<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Res
     let [mean, var, gamma, beta, mut affine] = arena.buffers(backend, args)?;
     let result = backend.norm_frozen(&op, &mean, &var, &gamma, &beta, &mut affine);
     arena.keep([mean, var, gamma, beta, affine]);
+    result
+}
+
+fn norm_frozen_backward<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
+    let op = norm_op(backend)?;
+    let [affine, mut coeffs] =
+        arena.buffers(backend, [("affine", false, table(2)), ("coeffs", true, table(3))])?;
+    let result = backend.norm_frozen_backward(&op, &affine, &mut coeffs);
+    arena.keep([affine, coeffs]);
     result
 }
 

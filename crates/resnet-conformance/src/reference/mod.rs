@@ -219,6 +219,15 @@ impl<T: Number> Backend for Reference<T> {
         norm::frozen(op, running_mean, running_var, gamma, beta, affine)
     }
 
+    fn norm_frozen_backward(
+        &mut self,
+        op: &BatchNorm,
+        affine: &Self::Buffer,
+        coeffs: &mut Self::Buffer,
+    ) -> Result<()> {
+        norm::frozen_backward(op, affine, coeffs)
+    }
+
     fn norm_backward_finish(
         &mut self,
         op: &BatchNorm,

@@ -67,6 +67,23 @@ pub(super) fn frozen<T: Number>(
     Ok(())
 }
 
+pub(super) fn frozen_backward<T: Number>(
+    op: &BatchNorm,
+    affine: &Buffer<T>,
+    coeffs: &mut Buffer<T>,
+) -> Result<()> {
+    const OP: &str = "norm_frozen_backward";
+    let c = op.c();
+    let scale = &affine.read(OP, "affine", 2 * c)?[..c];
+    let coeffs = coeffs.write(OP, "coeffs", 3 * c)?;
+    for i in 0..c {
+        coeffs[i] = scale[i];
+        coeffs[c + i] = T::exact(0.0);
+        coeffs[2 * c + i] = T::exact(0.0);
+    }
+    Ok(())
+}
+
 pub(super) fn backward_finish<T: Number>(
     op: &BatchNorm,
     sums: &Buffer<T>,

@@ -169,6 +169,11 @@ impl<Buf> Buffers<Buf> {
                     backend.norm_frozen(op, &mean.value, &var.value, &gamma.value, &beta.value, affine)
                 })
             }
+            Step::NormFrozenBackward { op, affine, coeffs } => {
+                self.taking([Some(table(self, *coeffs))], |all, [coeffs]| {
+                    backend.norm_frozen_backward(op, all.table(*affine)?, coeffs.ok_or_else(in_use)?)
+                })
+            }
             Step::ConvBackwardData { op, dy, w, dx } => self.grad_out(dx, |all, dx| {
                 backend.conv2d_backward_data(op, all.grad_source(dy)?, &list[w.0].value, dx)
             }),

@@ -10,8 +10,9 @@ use std::collections::HashMap;
 
 use super::forward::{Expr, ExprId, Lowered, NormIdx};
 use super::{GradRead, GradWrite, Program, Read, Step, SumsWrite, TableId, TensorId, TensorInfo};
+use crate::graph::ParamId;
 use crate::op::Combine;
-use crate::{Accumulate, TensorDesc};
+use crate::{Accumulate, Error, Result, TensorDesc};
 
 /// Where a gradient is collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,11 +50,15 @@ struct Builder {
     /// Per normalisation: the sums its backward pass reads and the coefficients it leaves.
     norm_tables: HashMap<usize, (TableId, TableId)>,
     steps: Vec<Step>,
+    /// Whether each parameter is trained.
+    trained: Vec<bool>,
+    /// Tensors of the forward pass whose gradient something trained needs.
+    needed: Vec<bool>,
 }
 
-pub(super) fn lower(lowered: Lowered) -> Program {
+pub(super) fn lower(lowered: Lowered) -> Result<Program> {
     let lowered_reads = (0..lowered.exprs.len()).map(|i| lowered.read(ExprId(i))).collect();
-    let Lowered { program, exprs, norms, step_reads } = lowered;
+    let Lowered { program, exprs, norms, step_reads, trained } = lowered;
     let mut b = Builder {
         program,
         exprs,
@@ -64,7 +69,13 @@ pub(super) fn lower(lowered: Lowered) -> Program {
         origin: HashMap::new(),
         norm_tables: HashMap::new(),
         steps: vec![],
+        needed: vec![],
+        trained,
     };
+    b.find_needed();
+    if !b.needed[b.program.logits.0] {
+        return Err(Error::invalid("freeze", "everything is frozen: there is nothing to train"));
+    }
     b.count_contributions();
     b.start_at_logits();
     for i in (0..b.program.forward.len()).rev() {
@@ -75,15 +86,49 @@ pub(super) fn lower(lowered: Lowered) -> Program {
         b.program.dinput = Some(b.gather(Key::Tensor(input)));
     }
     b.program.backward = b.steps;
-    b.program
+    Ok(b.program)
 }
 
 impl Builder {
+    /// Finds out which gradients anything trained needs: those of whatever it stands before.
+    fn find_needed(&mut self) {
+        self.needed = vec![false; self.program.tensors.len()];
+        self.needed[self.program.input.0] = self.program.options.input_gradient;
+        for (step, read) in self.program.forward.iter().zip(&self.step_reads) {
+            let Some(read) = *read else { continue };
+            let behind = self.is_wanted(read);
+            match *step {
+                Step::Conv { w, bias, y, .. } => self.needed[y.0] = behind || self.trains(w, bias),
+                Step::MaxPool { y, .. } | Step::AvgPool { y, .. } => self.needed[y.0] = behind,
+                Step::Combine { z, .. } => self.needed[z.0] = behind,
+                _ => {}
+            }
+        }
+    }
+
+    fn trains(&self, w: ParamId, bias: Option<ParamId>) -> bool {
+        self.trained[w.0] || bias.is_some_and(|b| self.trained[b.0])
+    }
+
+    /// Whether the gradient of a value leads to anything trained.
+    fn is_wanted(&self, read: ExprId) -> bool {
+        let e = self.exprs[read.0];
+        let tensors = [Some(e.raw), e.residual.map(|(t, _)| t)];
+        tensors.into_iter().flatten().any(|t| self.needed[t.0])
+            || e.norms().into_iter().flatten().any(|n| self.norms[n.0].trained)
+    }
+
+    /// Whether a normalisation takes part in the backward pass.
+    fn goes_through(&self, n: NormIdx) -> bool {
+        let norm = self.norms[n.0];
+        norm.trained || self.needed[norm.y.0]
+    }
+
     /// Counts, before anything is emitted, who will contribute to each gradient.
     fn count_contributions(&mut self) {
         let mut contained = vec![];
         for (step, read) in self.program.forward.iter().zip(&self.step_reads) {
-            let Some(read) = *read else { continue };
+            let Some(read) = read.filter(|read| self.is_wanted(*read)) else { continue };
             if let Step::Combine { z, .. } = step {
                 self.origin.insert(*z, read);
                 contained.push(read);
@@ -98,7 +143,8 @@ impl Builder {
         }
         for id in contained {
             let e = self.exprs[id.0];
-            for t in [Some(e.raw), e.residual.map(|(t, _)| t)].into_iter().flatten() {
+            let tensors = [Some(e.raw), e.residual.map(|(t, _)| t)];
+            for t in tensors.into_iter().flatten().filter(|t| self.needed[t.0]) {
                 self.collected.entry(Key::Tensor(t)).or_default().parts_due += 1;
             }
         }
@@ -123,20 +169,22 @@ impl Builder {
     /// Emits the backward pass of one forward step.
     fn step(&mut self, step: Step, read: Option<ExprId>) {
         match (step, read) {
-            (Step::Conv { op, x, w, bias, y, .. }, Some(read)) => {
+            (Step::Conv { op, x, w, bias, y, .. }, Some(read)) if self.needed[y.0] => {
                 let dy = self.gradient_of(y);
-                self.steps.push(Step::ConvBackwardWeight { op, x, dy, w, bias });
+                if self.trains(w, bias) {
+                    self.steps.push(Step::ConvBackwardWeight { op, x, dy, w, bias });
+                }
                 self.contribute(read, |dx| Step::ConvBackwardData { op, dy, w, dx });
             }
-            (Step::MaxPool { op, y, index: Some(index), .. }, Some(read)) => {
+            (Step::MaxPool { op, y, index: Some(index), .. }, Some(read)) if self.needed[y.0] => {
                 let dy = self.gradient_of(y);
                 self.contribute(read, |dx| Step::MaxPoolBackward { op, dy, index, dx });
             }
-            (Step::AvgPool { op, y, .. }, Some(read)) => {
+            (Step::AvgPool { op, y, .. }, Some(read)) if self.needed[y.0] => {
                 let dy = self.gradient_of(y);
                 self.contribute(read, |dx| Step::AvgPoolBackward { op, dy, dx });
             }
-            (Step::Combine { z, .. }, Some(read)) => {
+            (Step::Combine { z, .. }, Some(read)) if self.needed[z.0] => {
                 let (mask, sums) = self.epilogue(Key::Tensor(z));
                 let plain_part = {
                     let c = &self.collected[&Key::Tensor(z)];
@@ -155,10 +203,10 @@ impl Builder {
 
     /// Has a backward op write the gradient of the value it read, and finishes that gradient if nobody else will.
     fn contribute(&mut self, read: ExprId, step: impl Fn(GradWrite) -> Step) {
-        let key = self.key(read);
-        if key == Key::Tensor(self.program.input) && !self.program.options.input_gradient {
+        if !self.is_wanted(read) {
             return;
         }
+        let key = self.key(read);
         let (mask, sums) = self.epilogue(key);
         let held = self.collected.get(&key).and_then(|c| c.buffer);
         let dx = held.unwrap_or_else(|| self.gradient_buffer(key));
@@ -195,7 +243,11 @@ impl Builder {
         let e = self.exprs[id.0];
         let operands = [Some((e.raw, e.norm)), e.residual];
         for (t, norm) in operands.into_iter().flatten() {
+            let norm = norm.filter(|n| self.goes_through(*n));
             let part = GradRead { dz: g, norm: norm.map(|n| (self.norm_backward(n), self.norms[n.0].y)) };
+            if !self.needed[t.0] {
+                continue;
+            }
             let c = self.collected.entry(Key::Tensor(t)).or_default();
             c.parts.push(part);
             c.parts_due = c.parts_due.saturating_sub(1);
@@ -205,8 +257,10 @@ impl Builder {
     fn norm_backward(&mut self, n: NormIdx) -> TableId {
         let (sums, coeffs) = self.norm_tables(n);
         let norm = self.norms[n.0];
-        let Some(moments) = norm.moments else { return coeffs };
-        self.steps.push(Step::NormBackward { op: norm.op, sums, moments, params: norm.params, coeffs });
+        self.steps.push(match norm.moments {
+            Some(moments) => Step::NormBackward { op: norm.op, sums, moments, params: norm.params, coeffs },
+            None => Step::NormFrozenBackward { op: norm.op, affine: norm.affine, coeffs },
+        });
         coeffs
     }
 
@@ -271,7 +325,7 @@ impl Builder {
         };
         let e = self.exprs[id.0];
         let sums = e.norms().map(|n| {
-            let n = n?;
+            let n = n.filter(|n| self.goes_through(*n) && self.norms[n.0].moments.is_some())?;
             let (sums, _) = self.norm_tables(n);
             let norm = self.norms[n.0];
             Some(SumsWrite { y: norm.y, moments: norm.moments?, sums })

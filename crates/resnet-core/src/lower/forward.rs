@@ -46,7 +46,10 @@ pub(super) struct Norm {
     pub(super) y: TensorId,
     pub(super) params: NormParams,
     pub(super) affine: TableId,
+    /// Absent where running statistics normalise.
     pub(super) moments: Option<TableId>,
+    /// Whether γ and β are trained.
+    pub(super) trained: bool,
 }
 
 /// The forward program and what the backward pass needs to know of it.
@@ -56,6 +59,8 @@ pub(super) struct Lowered {
     pub(super) norms: Vec<Norm>,
     /// The value each forward step reads, where it reads one.
     pub(super) step_reads: Vec<Option<ExprId>>,
+    /// Whether each parameter is trained.
+    pub(super) trained: Vec<bool>,
 }
 
 struct Builder<'a> {
@@ -67,6 +72,8 @@ struct Builder<'a> {
     must_store: Vec<bool>,
     /// Nodes that some step already evaluates while loading; then all of its readers do.
     read_virtually: Vec<bool>,
+    /// Nodes whose value has a gradient that something trained needs.
+    needs_gradient: Vec<bool>,
     values: Vec<ExprId>,
     out: Lowered,
 }
@@ -79,6 +86,7 @@ pub(super) fn lower(
     if options.batch == 0 {
         return Err(Error::invalid("batch", "a batch of 0 pictures; at least 1 is needed"));
     }
+    let trained = options.freeze.trained(graph);
     let mut builder = Builder {
         graph,
         options,
@@ -86,6 +94,7 @@ pub(super) fn lower(
         n_readers: graph.n_readers(),
         must_store: must_store(graph),
         read_virtually: vec![false; graph.nodes().len()],
+        needs_gradient: needs_gradient(graph, &options, &trained),
         values: vec![],
         out: Lowered {
             program: Program {
@@ -103,6 +112,7 @@ pub(super) fn lower(
             exprs: vec![],
             norms: vec![],
             step_reads: vec![],
+            trained,
         },
     };
     for i in 0..graph.nodes().len() {
@@ -119,6 +129,19 @@ pub(super) fn lower(
     lowered.program.stored =
         builder.values.iter().map(|v| lowered.exprs[v.0]).map(|e| e.is_plain().then_some(e.raw)).collect();
     Ok(lowered)
+}
+
+/// Whether something trained, or the picture if its gradient is wanted, stands at or before each node.
+fn needs_gradient(graph: &Graph, options: &LowerOptions, trained: &[bool]) -> Vec<bool> {
+    let mut needs = vec![];
+    for node in graph.nodes() {
+        let own = match node.layer {
+            Layer::Input => options.input_gradient,
+            _ => node.params.iter().any(|p| trained[p.0]),
+        };
+        needs.push(own || node.inputs.iter().any(|i| needs[i.0]));
+    }
+    needs
 }
 
 /// A value with several readers can stay unwritten only if each of them evaluates it while loading.
@@ -184,7 +207,7 @@ impl Builder<'_> {
                 )?;
                 let read = self.source(node.inputs[0], &Op::MaxPool(op))?;
                 let y = self.tensor(&node.name, op.y_desc());
-                let index = (self.options.mode == Mode::Train)
+                let index = (self.options.mode == Mode::Train && self.needs_gradient[node.inputs[0].0])
                     .then(|| self.tensor(&format!("{}.index", node.name), op.index_desc()));
                 let x = self.read(read);
                 self.step(Step::MaxPool { op, x, y, index, sums: None }, Some(read));
@@ -226,21 +249,17 @@ impl Builder<'_> {
         };
         let params = NormParams { gamma, beta, mean, var };
         let y = self.store(node.inputs[0])?;
-        let (y, moments) = match self.options.mode {
-            Mode::Infer => {
-                let affine = self.table(TensorDesc::affine(op.c()));
-                self.step(Step::NormFrozen { op, params, affine }, None);
-                return Ok(self.norm_expr(Norm { op, y, params, affine, moments: None }));
-            }
-            Mode::Train => {
-                let (y, sums) = self.sums_of(node.inputs[0], y, op.c())?;
-                let moments = self.table(TensorDesc::moments(op.c()));
-                let affine = self.table(TensorDesc::affine(op.c()));
-                self.step(Step::Norm { op, sums, params, affine, moments }, None);
-                (y, (affine, moments))
-            }
-        };
-        Ok(self.norm_expr(Norm { op, y, params, affine: moments.0, moments: Some(moments.1) }))
+        if self.options.mode == Mode::Infer || self.options.freeze.fixes_norm(id) {
+            let affine = self.table(TensorDesc::affine(op.c()));
+            self.step(Step::NormFrozen { op, params, affine }, None);
+            return Ok(self.norm_expr(Norm { op, y, params, affine, moments: None, trained: false }));
+        }
+        let (y, sums) = self.sums_of(node.inputs[0], y, op.c())?;
+        let moments = self.table(TensorDesc::moments(op.c()));
+        let affine = self.table(TensorDesc::affine(op.c()));
+        self.step(Step::Norm { op, sums, params, affine, moments }, None);
+        let trained = self.out.trained[gamma.0];
+        Ok(self.norm_expr(Norm { op, y, params, affine, moments: Some(moments), trained }))
     }
 
     fn norm_expr(&mut self, norm: Norm) -> ExprId {

@@ -10,6 +10,9 @@
 
 mod backward;
 mod forward;
+mod freeze;
+
+pub use freeze::{Freeze, FrozenNorms};
 
 use crate::graph::{Graph, NodeId, ParamId};
 use crate::op::{AvgPool, BatchNorm, Combine, Conv2d, MaxPool, Op};
@@ -55,12 +58,22 @@ pub struct LowerOptions {
     pub fusion: Fusion,
     /// Whether the gradient of the picture itself is computed (saliency).
     pub input_gradient: bool,
+    /// What training leaves as it is.
+    pub freeze: Freeze,
 }
 
 impl LowerOptions {
     /// Training at a batch size, in f32, fully fused.
     pub fn train(batch: usize) -> Self {
-        Self { mode: Mode::Train, batch, dtype: DType::F32, fusion: Fusion::Full, input_gradient: false }
+        let freeze = Freeze::default();
+        Self {
+            mode: Mode::Train,
+            batch,
+            dtype: DType::F32,
+            fusion: Fusion::Full,
+            input_gradient: false,
+            freeze,
+        }
     }
 
     /// Inference at a batch size, in f32, fully fused.
@@ -157,6 +170,8 @@ pub enum Step {
     AvgPoolBackward { op: AvgPool, dy: GradRead, dx: GradWrite },
     /// [`Backend::norm_backward_finish`](crate::Backend::norm_backward_finish).
     NormBackward { op: BatchNorm, sums: TableId, moments: TableId, params: NormParams, coeffs: TableId },
+    /// [`Backend::norm_frozen_backward`](crate::Backend::norm_frozen_backward).
+    NormFrozenBackward { op: BatchNorm, affine: TableId, coeffs: TableId },
 }
 
 /// The parameters of a normalisation.
@@ -211,17 +226,29 @@ pub struct Program {
 /// Lowers a graph.
 ///
 /// # Errors
-/// [`Error::Invalid`] naming the layer, if a shape does not fit its op, or if the graph has no layer that reads the picture.
+/// [`Error::Invalid`] naming the layer, if a shape does not fit its op, or if the graph has no layer that reads the picture;
+/// if everything that could be trained is frozen.
 pub fn lower(
     graph: &Graph,
     options: LowerOptions,
     prefers_materialised: &dyn Fn(&Op) -> bool,
 ) -> Result<Program> {
-    let forward = forward::lower(graph, options, prefers_materialised)?;
-    if options.mode == Mode::Infer {
-        return Ok(forward.program);
+    let freeze = options.freeze;
+    if options.mode == Mode::Train
+        && options.input_gradient
+        && freeze.layers > 0
+        && freeze.norms == FrozenNorms::None
+    {
+        return Err(Error::invalid(
+            "freeze",
+            "the picture's gradient through frozen layers needs their normalisations frozen too",
+        ));
     }
-    Ok(backward::lower(forward))
+    let forward = forward::lower(graph, options, prefers_materialised)?;
+    match options.mode {
+        Mode::Infer => Ok(forward.program),
+        Mode::Train => backward::lower(forward),
+    }
 }
 
 /// Names a node in an error from an op that does not know it.
@@ -243,9 +270,10 @@ impl Step {
             Step::CombineBackward { op, .. } => Op::CombineBackward(op),
             Step::MaxPool { op, .. } | Step::MaxPoolBackward { op, .. } => Op::MaxPool(op),
             Step::AvgPool { op, .. } | Step::AvgPoolBackward { op, .. } => Op::AvgPool(op),
-            Step::Norm { op, .. } | Step::NormFrozen { op, .. } | Step::NormBackward { op, .. } => {
-                Op::BatchNorm(op)
-            }
+            Step::Norm { op, .. }
+            | Step::NormFrozen { op, .. }
+            | Step::NormBackward { op, .. }
+            | Step::NormFrozenBackward { op, .. } => Op::BatchNorm(op),
         }
     }
 
@@ -282,7 +310,10 @@ impl Step {
                 out.push(*y);
                 out.extend(*index);
             }
-            Step::Norm { .. } | Step::NormFrozen { .. } | Step::NormBackward { .. } => {}
+            Step::Norm { .. }
+            | Step::NormFrozen { .. }
+            | Step::NormBackward { .. }
+            | Step::NormFrozenBackward { .. } => {}
             Step::ConvBackwardData { dy, dx, .. } | Step::AvgPoolBackward { dy, dx, .. } => {
                 grad_read(&mut out, dy);
                 grad_write(&mut out, dx);

@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// dβ = Σ g          dγ = inv_std · (Σ g·y − μ · Σ g)
 /// dy = A·g + B·y + C,   A = γ·inv_std,   B = −γ·inv_std²·dγ / m,   C = −A·dβ/m − B·μ
 /// ```
-/// Frozen: `scale = γ / sqrt(running_var + eps)`, `shift = β − scale · running_mean`.
+/// Frozen: `scale = γ / sqrt(running_var + eps)`, `shift = β − scale · running_mean`; backward `dy = scale·g`.
 ///
 /// PyTorch keeps the unbiased variance in `running_var`; Keras 3 and Paddle keep the biased one.
 ///
