@@ -1,9 +1,8 @@
-//! Memory: one allocation of whole floats that begins on a cache line and can hold any role.
+//! What ops work on: memory that can hold any role.
 
 use resnet_core::{DType, Error, Result, Role, TensorDesc};
 
-/// Bytes of a cache line, and the alignment of every buffer.
-const LINE: usize = 64;
+use crate::memory::Memory;
 
 /// Memory of the CPU backend. It knows its length and nothing about its content.
 ///
@@ -13,9 +12,7 @@ const LINE: usize = 64;
 /// Weights are `k × r × s × c/groups`, tables are rows of channels, pixels and labels are as on the host.
 /// Sums are two f64 per channel.
 pub struct Buffer {
-    /// The content starts at `start`, where a cache line does.
-    words: Vec<f32>,
-    start: usize,
+    memory: Memory,
     bytes: usize,
 }
 
@@ -33,13 +30,9 @@ impl Buffer {
         {
             return Err(out_of_memory(free));
         }
-        let slack = LINE / size_of::<f32>();
-        let len = bytes.div_ceil(size_of::<f32>()) + slack;
-        let mut words = Vec::new();
-        words.try_reserve_exact(len).map_err(|_| out_of_memory(free_bytes().unwrap_or(0)))?;
-        words.resize(len, 0.0);
-        let start = words.as_ptr().align_offset(LINE).min(slack);
-        Ok(Self { words, start, bytes })
+        let memory = Memory::zeros(bytes.div_ceil(size_of::<f32>()))
+            .map_err(|_| out_of_memory(free_bytes().unwrap_or(0)))?;
+        Ok(Self { memory, bytes })
     }
 
     /// Length in bytes, as it was asked for.
@@ -47,42 +40,34 @@ impl Buffer {
         self.bytes
     }
 
-    fn whole(&self) -> &[f32] {
-        &self.words[self.start..self.start + self.bytes.div_ceil(size_of::<f32>())]
-    }
-
-    fn whole_mut(&mut self) -> &mut [f32] {
-        &mut self.words[self.start..self.start + self.bytes.div_ceil(size_of::<f32>())]
-    }
-
     /// The first `len` elements as f32.
     pub(crate) fn f32(&self, len: usize) -> &[f32] {
-        &self.whole()[..len]
+        &self.memory.floats()[..len]
     }
 
     /// The first `len` elements as f32.
     pub(crate) fn f32_mut(&mut self, len: usize) -> &mut [f32] {
-        &mut self.whole_mut()[..len]
+        &mut self.memory.floats_mut()[..len]
     }
 
     /// The first `len` elements as f64.
     pub(crate) fn f64(&self, len: usize) -> &[f64] {
-        bytemuck::cast_slice(&self.whole()[..2 * len])
+        bytemuck::cast_slice(&self.memory.floats()[..2 * len])
     }
 
     /// The first `len` elements as f64.
     pub(crate) fn f64_mut(&mut self, len: usize) -> &mut [f64] {
-        bytemuck::cast_slice_mut(&mut self.whole_mut()[..2 * len])
+        bytemuck::cast_slice_mut(&mut self.memory.floats_mut()[..2 * len])
     }
 
     /// The first `len` bytes.
     pub(crate) fn u8(&self, len: usize) -> &[u8] {
-        &bytemuck::cast_slice(self.whole())[..len]
+        &bytemuck::cast_slice(self.memory.floats())[..len]
     }
 
     /// The first `len` bytes.
     pub(crate) fn u8_mut(&mut self, len: usize) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(self.whole_mut())[..len]
+        &mut bytemuck::cast_slice_mut(self.memory.floats_mut())[..len]
     }
 
     /// The first `len` elements as u32.

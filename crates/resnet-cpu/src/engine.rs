@@ -2,6 +2,7 @@
 
 use crate::direct::Direct;
 use crate::kernels::Isa;
+use crate::memory::Memory;
 use crate::threads::Threads;
 
 /// The fields of the backend that ops work with.
@@ -13,14 +14,15 @@ pub(crate) struct Engine {
     /// What tiles leave behind to be merged.
     pub(crate) partials: Vec<f64>,
     /// Weights arranged for a product.
-    pub(crate) weights: Vec<f32>,
+    pub(crate) weights: Memory,
     /// Weight gradients of parts of a batch.
-    pub(crate) weight_partials: Vec<f32>,
+    pub(crate) weight_partials: Memory,
 }
 
 impl Engine {
     /// An engine without memory.
     pub(crate) fn new(isa: Isa, threads: Threads, direct: Direct) -> Self {
-        Self { isa, threads, direct, partials: Vec::new(), weights: Vec::new(), weight_partials: Vec::new() }
+        let (weights, weight_partials) = (Memory::default(), Memory::default());
+        Self { isa, threads, direct, partials: Vec::new(), weights, weight_partials }
     }
 }

@@ -5,8 +5,8 @@ use resnet_core::{Accumulate, GradOut, Result, TensorDesc};
 use crate::buffer::{Buffer, check};
 use crate::kernels::{Isa, load, sums};
 use crate::load::{Load, MASK, Rows};
+use crate::memory::Memory;
 use crate::stats;
-use crate::threads::Panel;
 
 /// Numbers per block: add and mask pass over a block in the innermost cache.
 pub(crate) const BLOCK: usize = 2048;
@@ -118,7 +118,7 @@ impl Backward<'_> {
         tile: &mut [f32],
         first_row: usize,
         partial: &mut [f64],
-        scratch: &mut Panel,
+        scratch: &mut Memory,
     ) {
         let c = self.c;
         if self.add.is_some() || self.mask.is_some() {
@@ -137,7 +137,7 @@ impl Backward<'_> {
         }
     }
 
-    fn add_and_mask(&self, block: &mut [f32], row: usize, scratch: &mut Panel) {
+    fn add_and_mask(&self, block: &mut [f32], row: usize, scratch: &mut Memory) {
         let c = self.c;
         if let Some(add) = self.add {
             load::add(self.isa, block, &add[row * c..][..block.len()]);

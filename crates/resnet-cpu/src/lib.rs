@@ -11,7 +11,7 @@
 //!
 //! # Modules, in reading order
 //! - `backend`: [`CpuBackend`], the trait's methods.
-//! - `buffer`, `transfer`: memory, and the way in and out.
+//! - `memory`, `buffer`, `transfer`: memory, and the way in and out.
 //! - `threads`, `engine`, `prepare`: who runs a tile, with which scratch.
 //! - `window`, `load`, `epilogue`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
 //! - `direct`: convolution by micro-kernels. `conv`: the three ops, and im2col.
@@ -35,6 +35,7 @@ mod kernels;
 mod load;
 mod loss;
 mod max_pool;
+mod memory;
 mod norm;
 mod prepare;
 mod stats;

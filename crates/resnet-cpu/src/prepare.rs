@@ -108,11 +108,10 @@ impl Need {
         let Engine { threads, partials, weights, weight_partials, .. } = engine;
         threads.reserve(&self.scratch);
         grown(partials, self.partials);
-        grown(weights, self.weights);
-        grown(weight_partials, self.weight_partials);
+        weights.take(self.weights);
+        weight_partials.take(self.weight_partials);
         threads.scratch_bytes()
             + size_of_val(partials.as_slice())
-            + size_of_val(weights.as_slice())
-            + size_of_val(weight_partials.as_slice())
+            + (weights.len() + weight_partials.len()) * size_of::<f32>()
     }
 }

@@ -58,6 +58,14 @@ pub(crate) fn merge_sums(partials: &[f64], tile_stride: usize, offset: usize, su
     }
 }
 
+/// Adds up the gradient of a bias from what chunks of the batch left, `stride` numbers each, in their order.
+pub(crate) fn merge_bias(partials: &[f64], stride: usize, dbias: &mut [f32], add: bool) {
+    for (i, d) in dbias.iter_mut().enumerate() {
+        let sum: f64 = partials.chunks_exact(stride).map(|chunk| chunk[i]).sum();
+        *d = (sum + if add { f64::from(*d) } else { 0.0 }) as f32;
+    }
+}
+
 /// How many f64 a sums buffer over `c` channels holds.
 pub(crate) fn len(desc: &TensorDesc) -> usize {
     2 * desc.c

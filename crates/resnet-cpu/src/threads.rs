@@ -6,9 +6,9 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 use resnet_core::{Error, Result};
 
-use crate::kernels::product::Tap;
-
 use crate::conv::halo::Halo;
+use crate::kernels::product::Tap;
+use crate::memory::Memory;
 
 /// A pool of its own, so that two backends, or a backend and a loader, do not share a queue.
 ///
@@ -33,11 +33,11 @@ pub(crate) struct Tile<'a> {
 #[derive(Default)]
 pub(crate) struct Scratch {
     /// The left operand of a product, or the value of a tile.
-    pub(crate) a: Panel,
+    pub(crate) a: Memory,
     /// The right operand of a product.
-    pub(crate) b: Panel,
+    pub(crate) b: Memory,
     /// What is on its way into an operand.
-    pub(crate) c: Panel,
+    pub(crate) c: Memory,
     /// Stretches of a sum.
     pub(crate) taps: Vec<Tap>,
     /// The input pixels that are in an operand.
@@ -52,24 +52,6 @@ pub(crate) struct ScratchLens {
     pub(crate) c: usize,
     /// Input pixels of an image.
     pub(crate) halo: usize,
-}
-
-/// Floats that grow to the largest size ever asked for.
-#[derive(Default)]
-pub(crate) struct Panel(Vec<f32>);
-
-impl Panel {
-    /// Room for `len` floats, with whatever they held.
-    pub(crate) fn take(&mut self, len: usize) -> &mut [f32] {
-        if self.0.len() < len {
-            self.0.resize(len, 0.0);
-        }
-        &mut self.0[..len]
-    }
-
-    fn bytes(&self) -> usize {
-        self.0.len() * size_of::<f32>()
-    }
 }
 
 impl Threads {
@@ -134,7 +116,8 @@ impl Threads {
     pub(crate) fn scratch_bytes(&self) -> usize {
         let bytes = |scratch: &Mutex<Scratch>| {
             let scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
-            scratch.a.bytes() + scratch.b.bytes() + scratch.c.bytes() + scratch.halo.bytes()
+            let Scratch { a, b, c, halo, .. } = &*scratch;
+            (a.len() + b.len() + c.len()) * size_of::<f32>() + halo.bytes()
         };
         self.scratch.iter().map(bytes).sum()
     }

@@ -19,7 +19,9 @@ use crate::engine::Engine;
 use crate::kernels::gemm::{Mat, gemm};
 use crate::kernels::{Isa, load, sums};
 use crate::load::{GradLoad, Load, Rows, X};
-use crate::threads::{Panel, Scratch, ScratchLens, grown};
+use crate::memory::Memory;
+use crate::stats;
+use crate::threads::{Scratch, ScratchLens, grown};
 use crate::window::{Window, segments};
 
 const OP: &str = "conv2d_backward_weight";
@@ -55,7 +57,7 @@ pub(crate) fn conv2d_backward_weight(
 
     // Per task: the gradient of a block of kernels from a chunk of rows. Tasks of one block follow each other.
     let n_tasks = plan.n_blocks * n_chunks;
-    let weights = grown(&mut engine.weight_partials, n_tasks * block_len);
+    let weights = engine.weight_partials.take(n_tasks * block_len);
     let biases = grown(&mut engine.partials, n_tasks * plan.block);
     let tasks = weights.par_chunks_mut(block_len).zip(biases.par_chunks_mut(plan.block)).enumerate();
     engine.threads.run(tasks, |(i, (dw, dbias)), scratch| {
@@ -78,10 +80,7 @@ pub(crate) fn conv2d_backward_weight(
     if let Some(dbias) = dbias {
         let blocks = dbias.f32_mut(k).chunks_mut(plan.block).zip(biases.chunks(n_chunks * plan.block));
         for (dbias, chunks) in blocks {
-            for (i, d) in dbias.iter_mut().enumerate() {
-                let sum: f64 = chunks.chunks_exact(plan.block).map(|chunk| chunk[i]).sum();
-                *d = (sum + if add { f64::from(*d) } else { 0.0 }) as f32;
-            }
+            stats::merge_bias(chunks, plan.block, dbias, add);
         }
     }
     Ok(())
@@ -162,12 +161,12 @@ impl Pass<'_> {
         rows: Range<usize>,
         kernels: &Range<usize>,
         dbias: &mut [f64],
-        panel: &'p mut Panel,
+        panel: &'p mut Memory,
     ) -> &'p [f32] {
         let panel = panel.take(rows.len() * kernels.len());
         self.dy.eval(self.isa, rows, kernels.clone(), panel, kernels.len());
         if self.with_bias {
-            sums::columns(self.isa, panel, &mut dbias[..kernels.len()]);
+            sums::columns(self.isa, panel, kernels.len(), &mut dbias[..kernels.len()]);
         }
         panel
     }

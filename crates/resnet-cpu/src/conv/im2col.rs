@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::kernels::Isa;
 use crate::kernels::transpose::transpose;
 use crate::load::Rows;
-use crate::threads::Panel;
+use crate::memory::Memory;
 use crate::window::Segment;
 
 /// Taps share a panel until a product sums over this many numbers.
@@ -59,7 +59,7 @@ impl<R: Rows, L: Fn(usize, usize) -> Option<usize>> View<'_, R, L> {
         cut: impl Iterator<Item = Segment>,
         taps: Range<usize>,
         panel: &mut [f32],
-        spare: &mut Panel,
+        spare: &mut Memory,
     ) {
         let k = taps.len() * self.channels.len();
         let n_rows = panel.len() / k;
@@ -78,7 +78,7 @@ impl<R: Rows, L: Fn(usize, usize) -> Option<usize>> View<'_, R, L> {
         cut: impl Iterator<Item = Segment>,
         taps: Range<usize>,
         panel: &mut [f32],
-        spare: &mut Panel,
+        spare: &mut Memory,
     ) {
         let k = taps.len() * self.channels.len();
         let n_rows = panel.len() / k;

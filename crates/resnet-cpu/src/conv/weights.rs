@@ -12,8 +12,8 @@ use resnet_core::op::Conv2d;
 use crate::kernels::Isa;
 use crate::kernels::gemm::Mat;
 use crate::kernels::transpose::transpose;
+use crate::memory::Memory;
 use crate::threads::Threads;
-use crate::threads::grown;
 use crate::window::Window;
 
 /// Rows of output from which on it pays to arrange the weights.
@@ -61,7 +61,7 @@ impl<'a> Weights<'a> {
         direction: Direction,
         w: &'a [f32],
         rows: usize,
-        memory: &'a mut Vec<f32>,
+        memory: &'a mut Memory,
     ) -> Self {
         let n_taps = op.r() * op.s();
         let (c, k) = (op.c() / op.groups(), op.k() / op.groups());
@@ -76,7 +76,7 @@ impl<'a> Weights<'a> {
             return Self { data: w, n_taps, depth, width, group_stride, tap_stride: c, rs, cs, turned };
         }
         let window = Window::from(op);
-        let arranged = grown(memory, len);
+        let arranged = memory.take(len);
         threads.run(arranged.par_chunks_mut(c * k).enumerate(), |(i, matrix), _| {
             let group = i / n_taps;
             let tap = match direction {

@@ -11,7 +11,7 @@ use crate::direct::geometry::Geometry;
 use crate::kernels::Isa;
 use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::load::Rows;
-use crate::threads::Panel;
+use crate::memory::Memory;
 
 /// Most positions of a window.
 pub(crate) const MAX_TAPS: usize = 64;
@@ -42,20 +42,13 @@ pub(crate) struct Gather<'a, R> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
     pub(crate) grid: Grid,
-    /// Floats of scratch for evaluated input, and for windows laid out flat.
+    /// Floats of scratch for evaluated input.
     pub(crate) scratch: usize,
-}
-
-/// Whether a window's channels are so few that its taps are laid side by side first: im2col, in cache.
-pub(crate) fn is_flat(depth: usize, window: (usize, usize)) -> bool {
-    depth < 8 && window != (1, 1)
 }
 
 impl Cut {
     pub(crate) fn new(geometry: &Geometry, n: usize, depth: usize) -> Self {
         let (height, columns) = geometry.out;
-        let flat =
-            if is_flat(depth, geometry.window) { geometry.window.0 * geometry.window.1 * depth } else { 0 };
         // Pictures: enough for a tile, more where pictures are small.
         let picture = geometry.rows.reach(0..height).len() * geometry.in_columns * depth;
         let wanted = (INPUT_BUDGET / picture.max(1)).min(n.div_ceil(16)) / ROWS * ROWS;
@@ -70,30 +63,18 @@ impl Cut {
             band = band.div_ceil(2);
         }
         let grid = Grid { pixels: height * columns, n, band: band * columns, block };
-        Self { grid, scratch: most(band) + flat * block * columns }
+        Self { grid, scratch: most(band) }
     }
 }
 
 impl<R: Rows> Gather<'_, R> {
     /// Computes the rows of a cell.
-    pub(crate) fn cell(&self, cell: &mut Cell<'_>, scratch: &mut Panel) {
+    pub(crate) fn cell(&self, cell: &mut Cell<'_>, scratch: &mut Memory) {
         let (columns, v) = (self.geometry.out.1, cell.pictures.len());
         let rows = cell.pixels.start / columns..cell.pixels.end / columns;
         let reach = self.geometry.rows.reach(rows.clone());
-        let input_len = reach.len() * self.geometry.in_columns * v * self.depth;
-        let flat = is_flat(self.depth, self.geometry.window);
-        let flat_depth = self.geometry.window.0 * self.geometry.window.1 * self.depth;
-        let flat_len = if flat { columns * v * flat_depth } else { 0 };
-        let (input, flat_rows) = scratch.take(input_len + flat_len).split_at_mut(input_len);
+        let input = scratch.take(reach.len() * self.geometry.in_columns * v * self.depth);
         self.evaluate(reach.clone(), cell.pictures.clone(), input);
-        if flat {
-            for row in rows {
-                self.geometry.flatten(row, reach.start, v, self.depth, input, flat_rows);
-                let a = Left { data: flat_rows, row: flat_depth, step: 1 };
-                self.flat_row(row, cell, a, flat_depth);
-            }
-            return;
-        }
         // All panels that fit the budget are used for one tile after the other, then the next ones for the whole cell.
         let panel = self.geometry.window.0 * self.geometry.window.1 * self.depth * WIDTH;
         let group = (WEIGHT_BUDGET / panel).max(1);
@@ -162,31 +143,12 @@ impl<R: Rows> Gather<'_, R> {
                 }
                 continue;
             }
-            self.tiles(a, &taps[..n_taps], self.depth, panels.clone(), panel_len, out);
-        }
-    }
-
-    /// One row of output pixels whose windows were laid out flat.
-    fn flat_row(&self, row: usize, cell: &mut Cell<'_>, a: Left<'_>, depth: usize) {
-        let (columns, v) = (self.geometry.out.1, cell.pictures.len());
-        for column in 0..columns {
-            let pixel = row * columns + column;
-            let taps = [Tap { a: column * v * depth, b: 0 }];
-            let panels = 0..self.width.div_ceil(WIDTH);
-            self.tiles(a, &taps, depth, panels, depth * WIDTH, cell.at(pixel));
+            self.tiles(a, &taps[..n_taps], panels.clone(), panel_len, out);
         }
     }
 
     /// Rows that follow each other, tile by tile.
-    fn tiles(
-        &self,
-        a: Left<'_>,
-        taps: &[Tap],
-        depth: usize,
-        panels: Range<usize>,
-        panel_len: usize,
-        out: &mut [f32],
-    ) {
+    fn tiles(&self, a: Left<'_>, taps: &[Tap], panels: Range<usize>, panel_len: usize, out: &mut [f32]) {
         let n_rows = out.len() / self.width;
         for panel in panels {
             let b = &self.panels[panel * panel_len..][..panel_len];
@@ -197,7 +159,7 @@ impl<R: Rows> Gather<'_, R> {
                 let out = &mut out[row * self.width + first..];
                 let a = Left { data: &a.data[row * a.row..], ..a };
                 let tile = Tile { data: out, stride: self.width, rows, width };
-                product(self.isa, a, b, taps, depth, tile, self.add);
+                product(self.isa, a, b, taps, self.depth, tile, self.add);
             }
         }
     }

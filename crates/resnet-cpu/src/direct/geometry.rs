@@ -115,31 +115,4 @@ impl Geometry {
         }
         used
     }
-
-    /// Lays the windows of one row of output pixels side by side: `columns × pictures × (taps · depth)`, from evaluated input
-    /// rows that begin at `first_in`. Taps on padding are zeros.
-    pub(crate) fn flatten(
-        &self,
-        row: usize,
-        first_in: usize,
-        pictures: usize,
-        depth: usize,
-        input: &[f32],
-        out: &mut [f32],
-    ) {
-        let flat = self.window.0 * self.window.1 * depth;
-        let pixel = pictures * depth;
-        for (column, out) in out.chunks_exact_mut(pictures * flat).enumerate() {
-            out.fill(0.0);
-            for &(y, r) in self.rows.at(row) {
-                for &(x, s) in self.columns.at(column) {
-                    let from = &input[((y - first_in) * self.in_columns + x) * pixel..][..pixel];
-                    let at = (r * self.window.1 + s) * depth;
-                    for (out, from) in out.chunks_exact_mut(flat).zip(from.chunks_exact(depth)) {
-                        out[at..at + depth].copy_from_slice(from);
-                    }
-                }
-            }
-        }
-    }
 }

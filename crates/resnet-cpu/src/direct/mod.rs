@@ -128,7 +128,7 @@ pub(crate) fn forward(
 ) {
     let plan = engine.direct.plan(op);
     let (k, isa) = (op.k(), engine.isa);
-    let panels = grown(&mut engine.weights, panels::len(k, op.r() * op.s(), op.c()));
+    let panels = engine.weights.take(panels::len(k, op.r() * op.s(), op.c()));
     panels::forward(&engine.threads, op, &plan.forward_used, w, panels);
     let gather = Gather {
         isa,
@@ -186,7 +186,7 @@ pub(crate) fn backward_data(
 ) {
     let plan = engine.direct.plan(op);
     let c = op.c();
-    let panels = grown(&mut engine.weights, panels::len(c, op.r() * op.s(), op.k()));
+    let panels = engine.weights.take(panels::len(c, op.r() * op.s(), op.k()));
     panels::backward(&engine.threads, op, &plan.backward_used, w, panels);
     let GradTarget { dx, add, epilogue, sums } = target;
     let gather = Gather {
@@ -235,15 +235,12 @@ pub(crate) fn backward_weight(
         with_bias: dbias.is_some(),
     };
     let len = panels::len(k, op.r() * op.s(), op.c());
-    let weights = grown(&mut engine.weight_partials, cut.n_chunks * len);
+    let weights = engine.weight_partials.take(cut.n_chunks * len);
     let biases = grown(&mut engine.partials, cut.n_chunks * k);
     let chunks = weights.par_chunks_exact_mut(len).zip(biases.par_chunks_exact_mut(k)).enumerate();
     engine.threads.run(chunks, |(i, (dw, dbias)), scratch| pass.chunk(i, dw, dbias, scratch));
     panels::reduce(&engine.threads, op, &plan.forward_used, weights, dw, add);
     if let Some(dbias) = dbias {
-        for (i, d) in dbias.iter_mut().enumerate() {
-            let sum: f64 = biases.chunks_exact(k).map(|chunk| chunk[i]).sum();
-            *d = (sum + if add { f64::from(*d) } else { 0.0 }) as f32;
-        }
+        stats::merge_bias(biases, k, dbias, add);
     }
 }

@@ -8,7 +8,6 @@ use std::ops::Range;
 
 use resnet_core::op::Conv2d;
 
-use crate::direct::gather::is_flat;
 use crate::direct::geometry::Geometry;
 use crate::kernels::product::{HALF, Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::kernels::{Isa, sums};
@@ -40,11 +39,10 @@ impl Cut {
         const CHUNKS: usize = 16;
         const GRADIENTS: usize = 4 << 20;
         let (n, depth, width) = (op.n(), op.c(), op.k().next_multiple_of(WIDTH));
-        let flat = if is_flat(depth, geometry.window) { op.r() * op.s() * depth * op.q() } else { 0 };
         let row = |band: usize| {
             let reach = |o: usize| geometry.rows.reach(o..(o + band).min(op.p())).len();
-            let input = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0) * op.w() * depth;
-            (input + flat * band, band * op.q() * width)
+            let rows = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0);
+            (rows * op.w() * depth, band * op.q() * width)
         };
         let whole = row(op.p());
         let block = ((BUDGET / (whole.0 + whole.1)).min(n.div_ceil(8)) / ROWS * ROWS).max(ROWS).min(n);
@@ -115,55 +113,32 @@ impl WeightPass<'_> {
             let channels = i * WIDTH..((i + 1) * WIDTH).min(op.k());
             self.evaluate(&self.dy, pixels.clone(), &pictures, channels.clone(), WIDTH, panel);
             if self.with_bias {
-                sums::strided_columns(self.isa, panel, WIDTH, &mut dbias[channels]);
+                sums::columns(self.isa, panel, WIDTH, &mut dbias[channels]);
             }
         }
 
         let reach = self.geometry.rows.reach(rows.clone());
         let input_pixels = reach.start * op.w()..reach.end * op.w();
-        let flat = op.r() * op.s() * op.c();
-        let is_flat = is_flat(op.c(), self.geometry.window);
-        let flat_len = if is_flat { pixels.len() * v * flat } else { 0 };
-        let input_len = input_pixels.len() * v * op.c();
-        let (x, flat_x) = scratch.a.take(input_len + flat_len).split_at_mut(input_len);
+        let x = scratch.a.take(input_pixels.len() * v * op.c());
         self.evaluate(&self.x, input_pixels, &pictures, 0..op.c(), op.c(), x);
 
-        if is_flat {
-            for (row, out) in rows.zip(flat_x.chunks_exact_mut(op.q() * v * flat)) {
-                self.geometry.flatten(row, reach.start, v, op.c(), x, out);
-            }
-            let runs = [Tap::default()];
-            for (i, dy) in dy.chunks_exact(panel_len).enumerate() {
-                let dw = &mut dw[i * flat * WIDTH..][..flat * WIDTH];
-                self.tap(i, flat_x, flat, dy, &runs, pixels.len() * v, dw);
-            }
-            return;
-        }
         for tap in 0..op.r() * op.s() {
             let mut runs = std::mem::take(&mut scratch.taps);
             let depth = self.runs(tap, rows.clone(), reach.start, v, &mut runs);
             for (i, dy) in dy.chunks_exact(panel_len).enumerate() {
                 let at = (i * op.r() * op.s() + tap) * op.c() * WIDTH;
-                self.tap(i, x, op.c(), dy, &runs, depth, &mut dw[at..][..op.c() * WIDTH]);
+                self.tap(i, x, dy, &runs, depth, &mut dw[at..][..op.c() * WIDTH]);
             }
             scratch.taps = runs;
         }
     }
 
     /// Adds one tap's products for one panel of the gradient.
-    fn tap(
-        &self,
-        panel: usize,
-        x: &[f32],
-        channels: usize,
-        dy: &[f32],
-        runs: &[Tap],
-        depth: usize,
-        dw: &mut [f32],
-    ) {
+    fn tap(&self, panel: usize, x: &[f32], dy: &[f32], runs: &[Tap], depth: usize, dw: &mut [f32]) {
         if runs.is_empty() {
             return; // the whole tap is padding
         }
+        let channels = self.op.c();
         let width = if self.op.k() - panel * WIDTH <= HALF { HALF } else { WIDTH };
         for first in (0..channels).step_by(ROWS) {
             let rows = ROWS.min(channels - first);

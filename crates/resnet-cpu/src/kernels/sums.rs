@@ -123,19 +123,8 @@ kernel! {
 
 kernel! {
     /// Adds the sum of the first `sum.len()` columns of `x`, rows of `stride` numbers, to `sum`.
-    fn strided_columns(x: &[f32], stride: usize, sum: &mut [f64]) {
+    fn columns(x: &[f32], stride: usize, sum: &mut [f64]) {
         for row in x.chunks_exact(stride) {
-            for (s, &x) in sum.iter_mut().zip(row) {
-                *s += f64::from(x);
-            }
-        }
-    }
-}
-
-kernel! {
-    /// Adds the sum of each column of `x` to `sum`.
-    fn columns(x: &[f32], sum: &mut [f64]) {
-        for row in x.chunks_exact(sum.len()) {
             for (s, &x) in sum.iter_mut().zip(row) {
                 *s += f64::from(x);
             }
