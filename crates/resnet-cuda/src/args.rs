@@ -44,7 +44,8 @@ impl Packed {
 }
 
 // A word is written with its first field in the lower half.
-const _: () = assert!(cfg!(target_endian = "little"), "kernel arguments are packed for little-endian machines");
+const _: () =
+    assert!(cfg!(target_endian = "little"), "kernel arguments are packed for little-endian machines");
 
 /// A value that can be handed to a kernel.
 pub trait Pack {

@@ -1,6 +1,6 @@
-//! [`CudaBackend`]: a backend that this version can look for and not yet have.
+//! [`CudaBackend`]: the trait's methods, each handed to the file of its op.
 
-use std::convert::Infallible;
+use std::sync::Arc;
 
 use resnet_core::op::{
     AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
@@ -10,22 +10,20 @@ use resnet_core::{
     TensorDesc,
 };
 
+use crate::buffer::{Buffer, buffer_bytes};
+use crate::engine::Engine;
 use crate::error::CudaUnavailable;
+use crate::machine::Machine;
+use crate::machine::emulator::Emulator;
+use crate::ops::{combine, conv, ingest, loss, norm, pool, transfer, update};
+use crate::prepare;
 use crate::probe::probe;
 use crate::search::{Environment, Search};
 
-/// One in-order queue on one CUDA device.
-///
-/// There are no kernels in this version, so no value of this type can exist: its only field has none.
-/// The compiler therefore accepts the [`Backend`] below without a line of code behind it, and it can never be reached.
-#[derive(Debug)]
+/// One in-order queue on one CUDA device, or on its emulation.
 pub struct CudaBackend {
-    never: Infallible,
+    engine: Engine,
 }
-
-/// Memory on a CUDA device. Like [`CudaBackend`], without values in this version.
-#[derive(Debug)]
-pub enum CudaBuffer {}
 
 impl CudaBackend {
     /// Opens the device with this number, from 0.
@@ -46,207 +44,250 @@ impl CudaBackend {
         let device = probe(search, ordinal)?;
         Err(CudaUnavailable::NoKernels { device })
     }
+
+    /// The same backend on this processor, for tests and for trying things out. It is slow.
+    ///
+    /// # Errors
+    /// As [`Emulator::new`].
+    pub fn emulated() -> Result<Self> {
+        Self::on(Box::new(Emulator::new()?))
+    }
+
+    /// The backend on a machine.
+    ///
+    /// # Errors
+    /// Kernels that the machine cannot load.
+    pub fn on(machine: Box<dyn Machine>) -> Result<Self> {
+        Ok(Self { engine: Engine::new(machine)? })
+    }
+}
+
+impl std::fmt::Debug for CudaBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CudaBackend({})", self.describe())
+    }
 }
 
 impl Backend for CudaBackend {
-    type Buffer = CudaBuffer;
+    type Buffer = Buffer;
 
     fn name(&self) -> &'static str {
-        match self.never {}
+        crate::NAME
     }
 
     fn describe(&self) -> String {
-        match self.never {}
+        self.engine.machine.describe()
     }
 
-    fn supports(&self, _dtype: DType) -> bool {
-        match self.never {}
+    fn supports(&self, dtype: DType) -> bool {
+        match dtype {
+            DType::F32 | DType::Bf16 => true,
+        }
     }
 
-    fn buffer_bytes(&self, _desc: &TensorDesc) -> usize {
-        match self.never {}
+    fn buffer_bytes(&self, desc: &TensorDesc) -> usize {
+        buffer_bytes(desc)
     }
 
-    fn alloc(&mut self, _bytes: usize) -> Result<Self::Buffer> {
-        match self.never {}
+    fn alloc(&mut self, bytes: usize) -> Result<Self::Buffer> {
+        let memory = self.engine.machine.alloc(bytes)?;
+        Ok(Buffer::new(memory, Arc::clone(&self.engine.freed)))
     }
 
-    fn upload(&mut self, _desc: &TensorDesc, _src: HostData<'_>, _dst: &mut Self::Buffer) -> Result<()> {
-        match self.never {}
+    fn upload(&mut self, desc: &TensorDesc, src: HostData<'_>, dst: &mut Self::Buffer) -> Result<()> {
+        transfer::upload(&mut self.engine, desc, src, dst)
     }
 
-    fn download(&mut self, _desc: &TensorDesc, _src: &Self::Buffer, _dst: HostDataMut<'_>) -> Result<()> {
-        match self.never {}
+    fn download(&mut self, desc: &TensorDesc, src: &Self::Buffer, dst: HostDataMut<'_>) -> Result<()> {
+        transfer::download(&mut self.engine, desc, src, dst)
     }
 
     fn synchronize(&mut self) -> Result<()> {
-        match self.never {}
+        self.engine.machine.synchronize()
     }
 
-    fn prepare(&mut self, _ops: &[Op]) -> Result<usize> {
-        match self.never {}
+    fn prepare(&mut self, ops: &[Op]) -> Result<usize> {
+        prepare::prepare(&mut self.engine, ops)
     }
 
     fn ingest(
         &mut self,
-        _op: &Ingest,
-        _pixels: &Self::Buffer,
-        _affine: &Self::Buffer,
-        _x: &mut Self::Buffer,
+        op: &Ingest,
+        pixels: &Self::Buffer,
+        affine: &Self::Buffer,
+        x: &mut Self::Buffer,
     ) -> Result<()> {
-        match self.never {}
+        ingest::ingest(&mut self.engine, op, pixels, affine, x)
     }
 
     fn conv2d(
         &mut self,
-        _op: &Conv2d,
-        _x: Source<'_, Self::Buffer>,
-        _w: &Self::Buffer,
-        _bias: Option<&Self::Buffer>,
-        _y: &mut Self::Buffer,
-        _sums: Option<&mut Self::Buffer>,
+        op: &Conv2d,
+        x: Source<'_, Self::Buffer>,
+        w: &Self::Buffer,
+        bias: Option<&Self::Buffer>,
+        y: &mut Self::Buffer,
+        sums: Option<&mut Self::Buffer>,
     ) -> Result<()> {
-        match self.never {}
+        conv::forward::conv2d(&mut self.engine, op, x, w, bias, y, sums)
     }
 
     fn conv2d_backward_data(
         &mut self,
-        _op: &Conv2d,
-        _dy: GradSource<'_, Self::Buffer>,
-        _w: &Self::Buffer,
-        _dx: GradOut<'_, Self::Buffer>,
+        op: &Conv2d,
+        dy: GradSource<'_, Self::Buffer>,
+        w: &Self::Buffer,
+        dx: GradOut<'_, Self::Buffer>,
     ) -> Result<()> {
-        match self.never {}
+        conv::backward_data::conv2d_backward_data(&mut self.engine, op, dy, w, dx)
     }
 
     fn conv2d_backward_weight(
         &mut self,
-        _op: &Conv2d,
-        _x: Source<'_, Self::Buffer>,
-        _dy: GradSource<'_, Self::Buffer>,
-        _dw: &mut Self::Buffer,
-        _dbias: Option<&mut Self::Buffer>,
-        _accumulate: Accumulate,
+        op: &Conv2d,
+        x: Source<'_, Self::Buffer>,
+        dy: GradSource<'_, Self::Buffer>,
+        dw: &mut Self::Buffer,
+        dbias: Option<&mut Self::Buffer>,
+        accumulate: Accumulate,
     ) -> Result<()> {
-        match self.never {}
+        conv::backward_weight::conv2d_backward_weight(&mut self.engine, op, x, dy, dw, dbias, accumulate)
     }
 
     fn combine(
         &mut self,
-        _op: &Combine,
-        _x: Source<'_, Self::Buffer>,
-        _z: &mut Self::Buffer,
-        _sums: Option<&mut Self::Buffer>,
+        op: &Combine,
+        x: Source<'_, Self::Buffer>,
+        z: &mut Self::Buffer,
+        sums: Option<&mut Self::Buffer>,
     ) -> Result<()> {
-        match self.never {}
+        combine::combine(&mut self.engine, op, x, z, sums)
     }
 
     fn combine_backward(
         &mut self,
-        _op: &Combine,
-        _dz: GradSource<'_, Self::Buffer>,
-        _dx: GradOut<'_, Self::Buffer>,
+        op: &Combine,
+        dz: GradSource<'_, Self::Buffer>,
+        dx: GradOut<'_, Self::Buffer>,
     ) -> Result<()> {
-        match self.never {}
+        combine::combine_backward(&mut self.engine, op, dz, dx)
     }
 
     fn max_pool(
         &mut self,
-        _op: &MaxPool,
-        _x: Source<'_, Self::Buffer>,
-        _y: &mut Self::Buffer,
-        _index: Option<&mut Self::Buffer>,
-        _sums: Option<&mut Self::Buffer>,
+        op: &MaxPool,
+        x: Source<'_, Self::Buffer>,
+        y: &mut Self::Buffer,
+        index: Option<&mut Self::Buffer>,
+        sums: Option<&mut Self::Buffer>,
     ) -> Result<()> {
-        match self.never {}
+        pool::max_pool(&mut self.engine, op, x, y, index, sums)
     }
 
     fn max_pool_backward(
         &mut self,
-        _op: &MaxPool,
-        _dy: GradSource<'_, Self::Buffer>,
-        _index: &Self::Buffer,
-        _dx: GradOut<'_, Self::Buffer>,
+        op: &MaxPool,
+        dy: GradSource<'_, Self::Buffer>,
+        index: &Self::Buffer,
+        dx: GradOut<'_, Self::Buffer>,
     ) -> Result<()> {
-        match self.never {}
+        pool::max_pool_backward(&mut self.engine, op, dy, index, dx)
     }
 
-    fn avg_pool(&mut self, _op: &AvgPool, _x: Source<'_, Self::Buffer>, _y: &mut Self::Buffer) -> Result<()> {
-        match self.never {}
+    fn avg_pool(&mut self, op: &AvgPool, x: Source<'_, Self::Buffer>, y: &mut Self::Buffer) -> Result<()> {
+        pool::avg_pool(&mut self.engine, op, x, y)
     }
 
     fn avg_pool_backward(
         &mut self,
-        _op: &AvgPool,
-        _dy: GradSource<'_, Self::Buffer>,
-        _dx: GradOut<'_, Self::Buffer>,
+        op: &AvgPool,
+        dy: GradSource<'_, Self::Buffer>,
+        dx: GradOut<'_, Self::Buffer>,
     ) -> Result<()> {
-        match self.never {}
+        pool::avg_pool_backward(&mut self.engine, op, dy, dx)
     }
 
     fn norm_finish(
         &mut self,
-        _op: &BatchNorm,
-        _sums: &Self::Buffer,
-        _gamma: &Self::Buffer,
-        _beta: &Self::Buffer,
-        _running: Running<'_, Self::Buffer>,
-        _affine: &mut Self::Buffer,
-        _moments: &mut Self::Buffer,
+        op: &BatchNorm,
+        sums: &Self::Buffer,
+        gamma: &Self::Buffer,
+        beta: &Self::Buffer,
+        running: Running<'_, Self::Buffer>,
+        affine: &mut Self::Buffer,
+        moments: &mut Self::Buffer,
     ) -> Result<()> {
-        match self.never {}
+        norm::finish(&mut self.engine, op, sums, gamma, beta, running, affine, moments)
     }
 
     fn norm_frozen(
         &mut self,
-        _op: &BatchNorm,
-        _running_mean: &Self::Buffer,
-        _running_var: &Self::Buffer,
-        _gamma: &Self::Buffer,
-        _beta: &Self::Buffer,
-        _affine: &mut Self::Buffer,
+        op: &BatchNorm,
+        running_mean: &Self::Buffer,
+        running_var: &Self::Buffer,
+        gamma: &Self::Buffer,
+        beta: &Self::Buffer,
+        affine: &mut Self::Buffer,
     ) -> Result<()> {
-        match self.never {}
+        norm::frozen(&mut self.engine, op, running_mean, running_var, gamma, beta, affine)
+    }
+
+    fn norm_frozen_backward(
+        &mut self,
+        op: &BatchNorm,
+        affine: &Self::Buffer,
+        coeffs: &mut Self::Buffer,
+    ) -> Result<()> {
+        norm::frozen_backward(&mut self.engine, op, affine, coeffs)
     }
 
     fn norm_backward_finish(
         &mut self,
-        _op: &BatchNorm,
-        _sums: &Self::Buffer,
-        _moments: &Self::Buffer,
-        _gamma: &Self::Buffer,
-        _dgamma: &mut Self::Buffer,
-        _dbeta: &mut Self::Buffer,
-        _accumulate: Accumulate,
-        _coeffs: &mut Self::Buffer,
+        op: &BatchNorm,
+        sums: &Self::Buffer,
+        moments: &Self::Buffer,
+        gamma: &Self::Buffer,
+        dgamma: &mut Self::Buffer,
+        dbeta: &mut Self::Buffer,
+        accumulate: Accumulate,
+        coeffs: &mut Self::Buffer,
     ) -> Result<()> {
-        match self.never {}
+        norm::backward_finish(&mut self.engine, op, sums, moments, gamma, dgamma, dbeta, accumulate, coeffs)
     }
 
     fn softmax_cross_entropy(
         &mut self,
-        _op: &SoftmaxCrossEntropy,
-        _logits: &Self::Buffer,
-        _targets: Targets<'_, Self::Buffer>,
-        _scalars: &Self::Buffer,
-        _dlogits: Option<&mut Self::Buffer>,
-        _metrics: &mut Self::Buffer,
-        _accumulate: Accumulate,
+        op: &SoftmaxCrossEntropy,
+        logits: &Self::Buffer,
+        targets: Targets<'_, Self::Buffer>,
+        scalars: &Self::Buffer,
+        dlogits: Option<&mut Self::Buffer>,
+        metrics: &mut Self::Buffer,
+        accumulate: Accumulate,
     ) -> Result<()> {
-        match self.never {}
+        loss::softmax_cross_entropy(
+            &mut self.engine,
+            op,
+            logits,
+            targets,
+            scalars,
+            dlogits,
+            metrics,
+            accumulate,
+        )
     }
 
-    fn grad_norm(&mut self, _params: &[Param<Self::Buffer>], _norm: &mut Self::Buffer) -> Result<()> {
-        match self.never {}
+    fn grad_norm(&mut self, params: &[Param<Self::Buffer>], norm: &mut Self::Buffer) -> Result<()> {
+        update::grad_norm(&mut self.engine, params, norm)
     }
 
     fn update(
         &mut self,
-        _rule: &Optimizer,
-        _scalars: &Self::Buffer,
-        _norm: Option<&Self::Buffer>,
-        _params: &mut [Param<Self::Buffer>],
+        rule: &Optimizer,
+        scalars: &Self::Buffer,
+        norm: Option<&Self::Buffer>,
+        params: &mut [Param<Self::Buffer>],
     ) -> Result<()> {
-        match self.never {}
+        update::update(&mut self.engine, rule, scalars, norm, params)
     }
 }

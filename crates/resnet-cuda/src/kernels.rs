@@ -3,33 +3,30 @@
 //! A unit is one `.cu` file: what is compiled at a time. Headers are found by their names, as NVRTC wants them.
 //! How a kernel is written is said in `kernels/include/types.cuh`.
 
-/// A source file that is compiled by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unit {
-    /// The file's name, for messages.
-    pub name: &'static str,
-    /// Its text.
-    pub source: &'static str,
+use crate::compile::Unit;
+
+/// Every header: its name in `#include "…"`, and its text.
+pub const HEADERS: [(&str, &str); 6] = [
+    ("types.cuh", include_str!("../kernels/include/types.cuh")),
+    ("source.cuh", include_str!("../kernels/include/source.cuh")),
+    ("reduce.cuh", include_str!("../kernels/include/reduce.cuh")),
+    ("columns.cuh", include_str!("../kernels/include/columns.cuh")),
+    ("gemm.cuh", include_str!("../kernels/include/gemm.cuh")),
+    ("conv_shape.cuh", include_str!("../kernels/include/conv_shape.cuh")),
+];
+
+/// Every unit that a backend loads when it starts.
+pub const UNITS: [Unit; 8] = [
+    unit("ingest.cu", include_str!("../kernels/ingest.cu")),
+    unit("combine.cu", include_str!("../kernels/combine.cu")),
+    unit("pool.cu", include_str!("../kernels/pool.cu")),
+    unit("norm.cu", include_str!("../kernels/norm.cu")),
+    unit("loss.cu", include_str!("../kernels/loss.cu")),
+    unit("update.cu", include_str!("../kernels/update.cu")),
+    unit("conv.cu", include_str!("../kernels/conv.cu")),
+    unit("bias.cu", include_str!("../kernels/bias.cu")),
+];
+
+const fn unit(name: &'static str, text: &'static str) -> Unit {
+    Unit { name, text, headers: &HEADERS, macros: Vec::new() }
 }
-
-/// A header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// The name in `#include "…"`.
-    pub name: &'static str,
-    /// Its text.
-    pub source: &'static str,
-}
-
-macro_rules! files {
-    ($type:ident, $folder:literal, [$($name:literal),* $(,)?]) => {
-        [$($type { name: $name, source: include_str!(concat!("../kernels/", $folder, $name)) }),*]
-    };
-}
-
-/// All headers.
-pub const HEADERS: [Header; 4] =
-    files!(Header, "include/", ["types.cuh", "source.cuh", "reduce.cuh", "columns.cuh"]);
-
-/// All units.
-pub const UNITS: [Unit; 1] = files!(Unit, "", ["combine.cu"]);

@@ -15,20 +15,30 @@
 //! - [`probe`](mod@probe): the questions in their order, from the driver to the compiler.
 //! - [`machine`]: memory and launches, on a GPU or emulated on this processor.
 //! - [`args`](mod@args), [`kernels`]: what kernels take, and their sources.
-//! - [`cache`]: where compiled kernels are kept.
+//! - [`cache`]: where files are kept that are made once.
+//! - [`buffer`], `source`: what ops are given, checked and turned into addresses.
+//! - `engine`, `columns`, `prepare`: launches, scratch, and how passes are cut.
+//! - `ops`: one file per op, the host side of its `.cu` file.
 //! - [`backend`], where [`CudaBackend`] is.
 #![deny(unsafe_code)]
 
 pub mod args;
 pub mod backend;
+pub mod buffer;
 pub mod cache;
+mod columns;
 pub mod compile;
+mod engine;
 pub mod error;
 pub mod kernels;
 mod library;
 pub mod machine;
+mod ops;
+mod prepare;
 pub mod probe;
 pub mod search;
+mod source;
+pub mod tensor;
 
 pub use backend::CudaBackend;
 pub use error::CudaUnavailable;

@@ -1,6 +1,7 @@
 //! The emulator itself: what it must catch.
 
 use resnet_cuda::args::Packed;
+use resnet_cuda::kernels;
 use resnet_cuda::machine::emulator::{Emulator, compiler};
 use resnet_cuda::machine::{Launch, Machine, Memory};
 
@@ -9,7 +10,10 @@ fn emulator() -> Option<Emulator> {
         eprintln!("SKIPPED: no C++ compiler");
         return None;
     }
-    Some(Emulator::new().expect("kernels compile"))
+    let mut machine = Emulator::new().expect("there is a compiler");
+    let combine = kernels::UNITS.into_iter().find(|unit| unit.name == "combine.cu").expect("is a unit");
+    machine.load(&combine).expect("compiles");
+    Some(machine)
 }
 
 resnet_cuda::args! {
@@ -29,10 +33,18 @@ fn a_kernel_runs() {
     let x = floats(&mut machine, &[1.0, -2.0, 3.0, 4.0, -5.0, 6.0]);
     let affine = floats(&mut machine, &[2.0, 3.0, 0.5, 0.25]);
     let z = machine.alloc(24).expect("fits");
-    let source = Source { raw: x.address(), affine: affine.address(), residual: 0, residual_affine: 0, relu: 1, unused: 0 };
-    let args = CombineArgs { x: source, z: z.address(), partials: 0, rows: 3, c: 2, rows_per_tile: 8, vector: 0 };
+    let source = Source {
+        raw: x.address(),
+        affine: affine.address(),
+        residual: 0,
+        residual_affine: 0,
+        relu: 1,
+        unused: 0,
+    };
+    let args =
+        CombineArgs { x: source, z: z.address(), partials: 0, rows: 3, c: 2, rows_per_tile: 8, vector: 0 };
     let launch = |args: &CombineArgs| Launch {
-        kernel: "combine_f32",
+        kernel: "combine_f32".into(),
         grid: [1, 1, 1],
         block: [2, 8, 1],
         shared_bytes: 0,
@@ -44,6 +56,10 @@ fn a_kernel_runs() {
     assert_eq!(out, [2.5, 0.0, 6.5, 12.25, 0.0, 18.25]);
     // Half a buffer.
     let short = machine.alloc(12).expect("fits");
-    let error = machine.launch(&launch(&CombineArgs { z: short.address(), ..args })).expect_err("writes outside");
-    assert!(error.to_string().contains("combine_f32 wrote outside a buffer of 12 bytes, at byte 12"), "{error}");
+    let error =
+        machine.launch(&launch(&CombineArgs { z: short.address(), ..args })).expect_err("writes outside");
+    assert!(
+        error.to_string().contains("combine_f32 wrote outside a buffer of 12 bytes, at byte 12"),
+        "{error}"
+    );
 }

@@ -39,7 +39,7 @@ template <int N> struct Columns {
     template <class T> __device__ __forceinline__ void put(const GradOut& to, const GradWriter<T, N>& out) const {
         __shared__ float2 all[COLUMN_THREADS];
         const u32 me = threadIdx.y * blockDim.x + threadIdx.x;
-        for (int s = 0; s < 2; s++) {
+        UNROLL for (int s = 0; s < 2; s++) {
             if (!out.y[s]) continue; // the same for all threads
             UNROLL for (int i = 0; i < N; i++) {
                 all[me].x = out.sum[s][i];

@@ -142,3 +142,14 @@ template <int N, class T> __device__ __forceinline__ void store(T* p, float (&va
 
 // A NaN stays a NaN.
 __device__ __forceinline__ float relu(float v) { return v < 0.0f ? 0.0f : v; }
+
+__device__ __forceinline__ float infinity() { return __uint_as_float(0x7f800000); }
+
+// a·b + c where it does not matter whether it is rounded once or twice, as in a long sum: whatever the machine does fast.
+__device__ __forceinline__ float multiply_add(float a, float b, float c) {
+#ifndef RESNET_EMULATED
+    return fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
+}

@@ -8,18 +8,20 @@
 pub mod emulator;
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use resnet_core::Result;
 
 use crate::args::Packed;
+use crate::compile::Unit;
 
 /// One launch of one kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
     /// Its name in the source.
-    pub kernel: &'static str,
+    pub kernel: Cow<'static, str>,
     /// Blocks along x, y and z.
     pub grid: [u32; 3],
     /// Threads of a block along x, y and z.
@@ -38,10 +40,6 @@ pub struct Memory {
     owner: Arc<dyn Any + Send + Sync>,
 }
 
-/// Knows whether an allocation is still there, and does not keep it.
-#[derive(Clone)]
-pub struct MemoryId(Weak<dyn Any + Send + Sync>);
-
 impl Memory {
     /// Wraps an allocation of `bytes` bytes at `address`, which `owner` frees when it is dropped.
     pub(crate) fn new(address: u64, bytes: usize, owner: Arc<dyn Any + Send + Sync>) -> Self {
@@ -57,29 +55,11 @@ impl Memory {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
-
-    /// What a recording remembers of it.
-    pub fn id(&self) -> MemoryId {
-        MemoryId(Arc::downgrade(&self.owner))
-    }
-}
-
-impl MemoryId {
-    /// Whether the allocation has a handle left.
-    pub fn is_alive(&self) -> bool {
-        self.0.strong_count() > 0
-    }
 }
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Memory({} bytes at {:#x})", self.bytes, self.address)
-    }
-}
-
-impl fmt::Debug for MemoryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemoryId({})", if self.is_alive() { "alive" } else { "freed" })
     }
 }
 
@@ -108,6 +88,13 @@ pub trait Machine {
 
     /// What it can do.
     fn traits(&self) -> Traits;
+
+    /// Compiles a unit, or takes it from the cache, and makes its kernels known by their names.
+    /// A name that two units share is the later one's.
+    ///
+    /// # Errors
+    /// What the compiler refuses.
+    fn load(&mut self, unit: &Unit) -> Result<()>;
 
     /// Allocates zeros.
     ///

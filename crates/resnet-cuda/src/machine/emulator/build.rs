@@ -1,8 +1,9 @@
-//! Compiling the kernels for the emulator: each unit with the shim in front, linked to one shared library, kept in the cache.
+//! Compiling kernels for the emulator: a unit with the shim in front becomes a shared library, kept in the cache.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use resnet_core::Result;
 use sha2::{Digest, Sha256};
@@ -10,79 +11,100 @@ use sha2::{Digest, Sha256};
 use super::failed;
 use super::library::Code;
 use crate::cache;
-use crate::kernels::{HEADERS, UNITS};
+use crate::compile::Unit;
 
-const SHIM: &str = include_str!("../../../kernels/emulator/cuda.hpp");
+/// What stands in for CUDA; the first is included before every source.
+const SHIMS: [(&str, &str); 1] = [("emulator_cuda.hpp", include_str!("../../../kernels/emulator/cuda.hpp"))];
 
 /// Kernels are tested for what they compute, so a product and a sum stay two operations unless the source fuses them.
-const FLAGS: [&str; 8] =
-    ["-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-strict-aliasing", "-w", "-pthread"];
+const FLAGS: [&str; 8] = [
+    "-std=c++17",
+    "-O2",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-w",
+    "-pthread",
+];
 
-/// The C++ compiler: `CXX`, or the first of the usual names on the path that answers.
-pub fn compiler() -> Option<PathBuf> {
-    let named = std::env::var_os("CXX").filter(|name| !name.is_empty()).map(PathBuf::from);
-    let usual = ["c++", "g++", "clang++"].map(PathBuf::from);
-    named.into_iter().chain(usual).find(|name| {
+/// The C++ compiler: `CXX`, or the first of the usual names on the path that answers. Asked once.
+pub fn compiler() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let answers = |name: &PathBuf| {
         let asked = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         asked.is_ok_and(|status| status.success())
+    };
+    let find = || {
+        let named = std::env::var_os("CXX").filter(|name| !name.is_empty()).map(PathBuf::from);
+        named.into_iter().chain(["c++", "g++", "clang++"].map(PathBuf::from)).find(answers)
+    };
+    FOUND.get_or_init(find).as_deref()
+}
+
+pub(super) fn wanted_compiler() -> Result<&'static Path> {
+    compiler().ok_or_else(|| {
+        failed("no C++ compiler was found (tried CXX, c++, g++, clang++); install one, for example the package g++")
     })
 }
 
-/// The compiled kernels, the same for the whole process.
-pub(super) fn kernels() -> Result<&'static Code> {
-    static CODE: OnceLock<std::result::Result<Code, String>> = OnceLock::new();
-    let code = CODE.get_or_init(|| library().and_then(|path| Code::load(&path)).map_err(|error| error.to_string()));
-    code.as_ref().map_err(failed)
+/// A compiled unit, the same for the whole process.
+pub(super) fn kernels(unit: &Unit) -> Result<&'static Code> {
+    /// One cell per content, so that units compile side by side and each of them once.
+    type Cell = OnceLock<std::result::Result<Code, String>>;
+    static KNOWN: Mutex<BTreeMap<String, &'static Cell>> = Mutex::new(BTreeMap::new());
+    let compiler = wanted_compiler()?;
+    let key = key(unit, compiler);
+    let cell: &'static Cell = {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        // Compiled code stays loaded, so its cell may stay too.
+        known.entry(key.clone()).or_insert_with(|| Box::leak(Box::default()))
+    };
+    let load = || {
+        let path = cache::file("emulator", &format!("{key}.so"), |target| compile(compiler, unit, target))?;
+        Code::load(&path)
+    };
+    cell.get_or_init(|| load().map_err(|error| error.to_string())).as_ref().map_err(failed)
 }
 
-/// The shared library's path, compiled if the cache has none of this content.
-fn library() -> Result<PathBuf> {
-    let compiler = compiler().ok_or_else(|| {
-        failed("no C++ compiler was found (tried CXX, c++, g++, clang++); install one, for example the package g++")
-    })?;
+/// A name for everything that the result depends on.
+fn key(unit: &Unit, compiler: &Path) -> String {
     let mut hash = Sha256::new();
-    let texts = HEADERS.iter().map(|h| (h.name, h.source)).chain(UNITS.iter().map(|u| (u.name, u.source)));
-    for (name, text) in texts.chain([("shim", SHIM)]).chain(FLAGS.map(|flag| (flag, ""))) {
-        hash.update((name.len() as u64).to_le_bytes());
-        hash.update(name);
+    let mut text = |text: &str| {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
-    }
-    hash.update(compiler.as_os_str().as_encoded_bytes());
-    let key: String = hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
-    cache::file("emulator", &format!("{key}.so"), |target| compile(&compiler, target))
+    };
+    [unit.name, unit.text].into_iter().for_each(&mut text);
+    unit.headers.iter().flat_map(|(name, content)| [name, content]).for_each(|part| text(part));
+    unit.macros.iter().for_each(|(name, value)| text(&definition(name, value)));
+    SHIMS.iter().flat_map(|(name, content)| [name, content]).chain(&FLAGS).for_each(|part| text(part));
+    text(&compiler.to_string_lossy());
+    hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Compiles every unit, as many at a time as there are processors, and links them.
-fn compile(compiler: &Path, target: &Path) -> Result<()> {
+fn definition(name: &str, value: &str) -> String {
+    format!("-D{name}={value}")
+}
+
+/// Compiles a unit to a shared library.
+fn compile(compiler: &Path, unit: &Unit, target: &Path) -> Result<()> {
     let folder = target.with_extension("build");
     let io = |error: std::io::Error| failed(format!("{}: {error}", folder.display()));
-    std::fs::create_dir_all(&folder).map_err(io)?;
-    for header in HEADERS {
-        std::fs::write(folder.join(header.name), header.source).map_err(io)?;
+    let put = |name: &str, text: &str| -> Result<PathBuf> {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(&folder)).map_err(io)?;
+        std::fs::write(&path, text).map_err(io)?;
+        Ok(path)
+    };
+    for (name, text) in SHIMS.iter().chain(unit.headers) {
+        put(name, text)?;
     }
-    let shim = folder.join("cuda.hpp");
-    std::fs::write(&shim, SHIM).map_err(io)?;
-    let at_a_time = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut objects = Vec::new();
-    for units in UNITS.chunks(at_a_time) {
-        let mut running = Vec::new();
-        for unit in units {
-            let source = folder.join(unit.name).with_extension("cpp");
-            std::fs::write(&source, unit.source).map_err(io)?;
-            let object = source.with_extension("o");
-            let mut command = Command::new(compiler);
-            command.args(FLAGS).arg("-include").arg(&shim).arg("-I").arg(&folder);
-            command.arg("-c").arg(&source).arg("-o").arg(&object).stdout(Stdio::null()).stderr(Stdio::piped());
-            running.push((unit.name, command.spawn().map_err(io)?));
-            objects.push(object);
-        }
-        for (name, child) in running {
-            said(name, child.wait_with_output().map_err(io)?)?;
-        }
-    }
-    let linked = Command::new(compiler).args(FLAGS).arg("-shared").args(&objects).arg("-o").arg(target).output();
-    said("linking", linked.map_err(io)?)?;
+    let source = put(&format!("{}.cpp", unit.name), unit.text)?;
+    let mut command = Command::new(compiler);
+    command.args(FLAGS).args(unit.macros.iter().map(|(name, value)| definition(name, value)));
+    command.arg("-include").arg(folder.join(SHIMS[0].0)).arg("-I").arg(&folder);
+    command.arg("-shared").arg(&source).arg("-o").arg(target).stdout(Stdio::null());
+    said(unit.name, command.output().map_err(io)?)?;
     std::fs::remove_dir_all(&folder).map_err(io)
 }
 

@@ -22,13 +22,21 @@ struct RawLaunch {
     shared_bytes: u32,
 }
 
-type Kernel = unsafe extern "C" fn(*const RawLaunch, *const c_void) -> c_int;
+type Function = unsafe extern "C" fn(*const RawLaunch, *const c_void) -> c_int;
 
 /// A shared library of kernels. It stays loaded for the life of the process.
 pub(super) struct Code {
     library: Library,
-    /// Functions found so far, with the bytes of their arguments.
-    found: Mutex<HashMap<&'static str, (Kernel, usize)>>,
+    /// What was looked for so far.
+    found: Mutex<HashMap<String, Option<Kernel>>>,
+}
+
+/// A kernel of a library that stays loaded.
+#[derive(Clone, Copy)]
+pub(super) struct Kernel {
+    function: Function,
+    /// Bytes of its arguments.
+    bytes: usize,
 }
 
 impl Code {
@@ -41,30 +49,38 @@ impl Code {
         Ok(Code { library, found: Mutex::default() })
     }
 
-    fn kernel(&self, name: &'static str) -> Result<(Kernel, usize)> {
+    /// The kernel of this name, if the library has it.
+    pub(super) fn kernel(&'static self, name: &str) -> Result<Option<Kernel>> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kernel) = found.get(name) {
             return Ok(*kernel);
         }
-        let missing = |_| failed(format!("there is no kernel `{name}`"));
         // SAFETY: `KERNEL` in the shim gives every kernel a function of this type under its name.
-        let kernel = *unsafe { self.library.get::<Kernel>(name) }.map_err(missing)?;
-        let bytes_name = format!("{name}_args_bytes");
-        // SAFETY: and one of this type that tells the size of its arguments.
-        let bytes = unsafe { self.library.get::<unsafe extern "C" fn() -> usize>(&bytes_name) };
-        // SAFETY: it takes nothing and returns a constant.
-        let bytes = unsafe { bytes.map_err(missing)?() };
-        found.insert(name, (kernel, bytes));
-        Ok((kernel, bytes))
+        let function = unsafe { self.library.get::<Function>(name) };
+        let kernel = match function {
+            Err(_) => None,
+            Ok(function) => {
+                let size_of_args = format!("{name}_args_bytes");
+                // SAFETY: and a function of this type that tells the size of its arguments.
+                let bytes = unsafe { self.library.get::<unsafe extern "C" fn() -> usize>(&size_of_args) };
+                let bytes = bytes.map_err(|_| failed(format!("`{name}` is no kernel")))?;
+                // SAFETY: it takes nothing and returns a constant.
+                Some(Kernel { function: *function, bytes: unsafe { bytes() } })
+            }
+        };
+        found.insert(name.to_owned(), kernel);
+        Ok(kernel)
     }
+}
 
-    /// Runs a kernel to its end, on this thread.
+impl Kernel {
+    /// Runs the kernel to its end, on this thread.
     pub(super) fn launch(&self, launch: &Launch) -> Result<()> {
-        let name = launch.kernel;
-        let (kernel, bytes) = self.kernel(name)?;
-        if bytes != launch.args.bytes() {
+        let name = &launch.kernel;
+        if self.bytes != launch.args.bytes() {
             return Err(failed(format!(
-                "`{name}` takes {bytes} bytes of arguments and was given {}; its structure differs between source and host",
+                "`{name}` takes {} bytes of arguments and was given {}; its structure differs between source and host",
+                self.bytes,
                 launch.args.bytes()
             )));
         }
@@ -76,14 +92,17 @@ impl Code {
             return Err(failed(format!("`{name}` was launched with a grid no device takes: {grid:?}")));
         }
         let raw = RawLaunch { grid, block, shared_bytes };
-        // SAFETY: the function has this type (see `kernel`), `raw` lives over the call, and the words hold as many bytes as the
-        // kernel reads, compared above. The addresses in them are those of live allocations, long enough for what the kernel
-        // does: `Machine` asks that of whoever fills arguments, and the guards around each allocation are there to catch them.
-        match unsafe { kernel(&raw, launch.args.words().as_ptr().cast()) } {
+        // SAFETY: the function has this type and its library stays loaded (see `Code::kernel`), `raw` lives over the call, and
+        // the words hold as many bytes as the kernel reads, compared above. The addresses in them are those of live allocations,
+        // long enough for what the kernel does: `Machine` asks that of whoever fills arguments, and the guards around each
+        // allocation are there to catch them.
+        match unsafe { (self.function)(&raw, launch.args.words().as_ptr().cast()) } {
             0 => Ok(()),
             1 => Err(failed(format!("`{name}`: some threads wait at a barrier that others never reach"))),
             2 => Err(failed(format!("`{name}`: {block:?} threads are more than it was compiled for"))),
-            _ => Err(failed(format!("`{name}`: {shared_bytes} bytes of shared memory are more than there are"))),
+            _ => Err(failed(format!(
+                "`{name}`: {shared_bytes} bytes of shared memory are more than there are"
+            ))),
         }
     }
 }

@@ -13,11 +13,14 @@ use resnet_core::{Error, Result};
 
 pub use self::build::compiler;
 use self::library::{Block, Code};
+use crate::compile::Unit;
+
 use super::{Launch, Machine, Memory, RecordingId, Traits};
 
-/// A machine without hardware. All of them in a process share the compiled kernels.
+/// A machine without hardware. All of them in a process share what was compiled.
 pub struct Emulator {
-    code: &'static Code,
+    /// The latest first.
+    code: Vec<&'static Code>,
     blocks: Vec<Weak<Block>>,
     /// Bytes it may still give out.
     free_bytes: usize,
@@ -35,10 +38,10 @@ enum Work {
 }
 
 impl Emulator {
-    /// Compiles the kernels, or takes them from the cache.
+    /// A machine with as much memory as the system gives.
     ///
     /// # Errors
-    /// [`Error::Device`] if there is no C++ compiler or it refuses a kernel, with what it said.
+    /// [`Error::Device`] if there is no C++ compiler.
     pub fn new() -> Result<Self> {
         Self::with_memory(usize::MAX)
     }
@@ -48,8 +51,9 @@ impl Emulator {
     /// # Errors
     /// As [`Emulator::new`].
     pub fn with_memory(bytes: usize) -> Result<Self> {
+        build::wanted_compiler()?;
         Ok(Self {
-            code: build::kernels()?,
+            code: Vec::new(),
             blocks: Vec::new(),
             free_bytes: bytes,
             given: Arc::default(),
@@ -73,11 +77,20 @@ impl Emulator {
     fn run(&mut self, work: &Work) -> Result<()> {
         match work {
             Work::Launch(launch) => {
-                self.code.launch(launch)?;
-                self.check_guards(launch.kernel)
+                self.launch_now(launch)?;
+                self.check_guards(&launch.kernel)
             }
             Work::Fill { to, offset, bytes, value } => self.block(to)?.fill(*offset, *bytes, *value),
         }
+    }
+
+    fn launch_now(&self, launch: &Launch) -> Result<()> {
+        for code in &self.code {
+            if let Some(kernel) = code.kernel(&launch.kernel)? {
+                return kernel.launch(launch);
+            }
+        }
+        Err(failed(format!("there is no kernel `{}`", launch.kernel)))
     }
 
     /// Whether a kernel wrote beside an allocation.
@@ -107,6 +120,11 @@ impl Machine for Emulator {
 
     fn traits(&self) -> Traits {
         Traits { capability: 0, multiprocessors: 4, shared_bytes: 227 << 10 }
+    }
+
+    fn load(&mut self, unit: &Unit) -> Result<()> {
+        self.code.insert(0, build::kernels(unit)?);
+        Ok(())
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Memory> {

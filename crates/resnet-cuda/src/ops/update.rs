@@ -1,0 +1,203 @@
+//! The norm of all gradients, and one step of the optimizer: one launch each over the whole list of parameters.
+
+use resnet_core::op::{Optimizer, StepScalars};
+use resnet_core::{Error, Param, Result, TensorDesc};
+
+use crate::args::{Pack, Packed};
+use crate::buffer::{Buffer, address, optional};
+use crate::engine::{Engine, Geometry, u32_of};
+use crate::machine::{Machine, Memory};
+
+crate::args! {
+    /// One parameter, as the table on the device has it.
+    struct Entry {
+        value: u64,
+        grad: u64,
+        state0: u64,
+        state1: u64,
+        count: u64,
+        lr_scale: f32,
+        decay: u32,
+    }
+
+    struct Chunk {
+        entry: u32,
+        number: u32,
+    }
+
+    struct UpdateArgs {
+        entries: u64,
+        chunks: u64,
+        scalars: u64,
+        norm: u64,
+        rule: u32,
+        beta1: f32,
+        beta2: f32,
+        eps: f32,
+        weight_decay: f32,
+        unused: u32,
+    }
+
+    struct GradNormArgs {
+        entries: u64,
+        chunks: u64,
+        partials: u64,
+    }
+
+    struct FinishNormArgs {
+        partials: u64,
+        norm: u64,
+        chunks: u32,
+        unused: u32,
+    }
+}
+
+/// CHUNK and UPDATE_THREADS of update.cu.
+const CHUNK: usize = 4096;
+const THREADS: u32 = 256;
+
+/// Tables of parameters on the device. A training loop has two, one for the norm and one for the step; they are made once.
+#[derive(Default)]
+pub(crate) struct Lists {
+    /// The most recently used last.
+    known: Vec<List>,
+}
+
+struct List {
+    entries: Vec<Entry>,
+    memory: Memory,
+    /// Where in it the chunks begin.
+    chunks_at: usize,
+    n_chunks: usize,
+}
+
+/// Tables kept at a time.
+const MOST_LISTS: usize = 4;
+
+impl Lists {
+    /// The addresses of entries and chunks, and how many chunks there are.
+    fn table(&mut self, machine: &mut dyn Machine, entries: Vec<Entry>) -> Result<(u64, u64, usize)> {
+        let at = match self.known.iter().position(|list| list.entries == entries) {
+            Some(at) => at,
+            None => {
+                if self.known.len() == MOST_LISTS {
+                    self.known.remove(0);
+                }
+                self.known.push(List::new(machine, entries)?);
+                self.known.len() - 1
+            }
+        };
+        self.known[at..].rotate_left(1);
+        let list = &self.known[self.known.len() - 1];
+        let address = list.memory.address();
+        Ok((address, address + list.chunks_at as u64, list.n_chunks))
+    }
+}
+
+impl List {
+    fn new(machine: &mut dyn Machine, entries: Vec<Entry>) -> Result<Self> {
+        let mut packed = Packed::default();
+        entries.iter().for_each(|entry| entry.pack(&mut packed));
+        let chunks_at = packed.bytes();
+        let mut n_chunks = 0;
+        for (i, entry) in entries.iter().enumerate() {
+            for number in 0..(entry.count as usize).div_ceil(CHUNK) {
+                Chunk { entry: u32_of(i), number: u32_of(number) }.pack(&mut packed);
+                n_chunks += 1;
+            }
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(packed.words());
+        let memory = machine.alloc(bytes.len())?;
+        machine.upload(&memory, 0, bytes)?;
+        Ok(List { entries, memory, chunks_at, n_chunks })
+    }
+}
+
+fn blocks(n: usize) -> Geometry {
+    Geometry { grid: [u32_of(n), 1, 1], block: [THREADS, 1, 1], shared_bytes: 0 }
+}
+
+/// `sqrt(Σ g²)` over all gradients.
+pub(crate) fn grad_norm(engine: &mut Engine, params: &[Param<Buffer>], norm: &mut Buffer) -> Result<()> {
+    const OP: &str = "grad_norm";
+    let norm = address(OP, "norm", norm, &TensorDesc::table(1, 1))?;
+    let mut entries = Vec::new();
+    for param in params {
+        if let Some(grad) = &param.grad {
+            let grad = address(OP, "params.grad", grad, &param.desc)?;
+            let count = param.desc.len() as u64;
+            entries.push(Entry { value: 0, grad, state0: 0, state1: 0, count, lr_scale: 0.0, decay: 0 });
+        }
+    }
+    let mut finish = FinishNormArgs { partials: 0, norm, chunks: 0, unused: 0 };
+    if !entries.is_empty() {
+        let (entries, chunks, n_chunks) = engine.lists.table(engine.machine.as_mut(), entries)?;
+        finish.partials = engine.scratch(8 * n_chunks)?;
+        finish.chunks = u32_of(n_chunks);
+        let args = GradNormArgs { entries, chunks, partials: finish.partials };
+        engine.launch("grad_norm", blocks(n_chunks), &args)?;
+    }
+    engine.launch("finish_grad_norm", blocks(1), &finish)
+}
+
+/// One step.
+pub(crate) fn update(
+    engine: &mut Engine,
+    rule: &Optimizer,
+    scalars: &Buffer,
+    norm: Option<&Buffer>,
+    params: &mut [Param<Buffer>],
+) -> Result<()> {
+    const OP: &str = "update";
+    let scalars = address(OP, "scalars", scalars, &StepScalars::desc())?;
+    let norm = optional(OP, "norm", norm, &TensorDesc::table(1, 1))?;
+    let mut entries = Vec::new();
+    for param in params.iter() {
+        let Some(grad) = param.grad.as_ref().filter(|_| param.lr_scale != 0.0) else { continue };
+        let state = |i: usize| -> Result<u64> {
+            if i >= rule.n_states() {
+                return Ok(0);
+            }
+            match &param.states[i] {
+                Some(state) => address(OP, "params.states", state, &param.desc),
+                None => Err(Error::invalid(
+                    OP,
+                    format!(
+                        "{rule:?} needs {} states, a parameter of {} has fewer",
+                        rule.n_states(),
+                        param.desc
+                    ),
+                )),
+            }
+        };
+        entries.push(Entry {
+            value: address(OP, "params.value", &param.value, &param.desc)?,
+            grad: address(OP, "params.grad", grad, &param.desc)?,
+            state0: state(0)?,
+            state1: state(1)?,
+            count: param.desc.len() as u64,
+            lr_scale: param.lr_scale,
+            decay: u32::from(param.decay),
+        });
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let (entries, chunks, n_chunks) = engine.lists.table(engine.machine.as_mut(), entries)?;
+    // The numbers of `enum Rule` in update.cu.
+    let (rule, beta1, beta2, eps, weight_decay) = match *rule {
+        Optimizer::Sgd { momentum, nesterov, weight_decay } => {
+            let rule = match (momentum != 0.0, nesterov) {
+                (false, _) => 0,
+                (true, false) => 1,
+                (true, true) => 2,
+            };
+            (rule, momentum, 0.0, 0.0, weight_decay)
+        }
+        Optimizer::Adam { beta1, beta2, eps, weight_decay } => (3, beta1, beta2, eps, weight_decay),
+        Optimizer::AdamW { beta1, beta2, eps, weight_decay } => (4, beta1, beta2, eps, weight_decay),
+    };
+    let args =
+        UpdateArgs { entries, chunks, scalars, norm, rule, beta1, beta2, eps, weight_decay, unused: 0 };
+    engine.launch("update", blocks(n_chunks), &args)
+}
