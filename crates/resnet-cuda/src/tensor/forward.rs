@@ -1,0 +1,133 @@
+//! Forward: `y = conv(x, w) + bias`, and statistics of `y`.
+
+use resnet_core::op::Conv2d;
+
+use super::args::{ForwardArgs, Gather, PackArgs, SourceArgs};
+use super::kernel::{Direction, Kernel, Prologue, helpers};
+use super::stage::{self, THREADS, in_rows};
+use super::tile::Tile;
+use super::{Device, Element, Scratch, Step};
+use crate::args::Packed;
+use crate::machine::Launch;
+
+/// How one convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Forward {
+    op: Conv2d,
+    element: Element,
+    tile: Tile,
+}
+
+/// What it is computed with. Addresses; 0 where there is nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands {
+    /// The input.
+    pub x: SourceArgs,
+    /// The kernels, f32.
+    pub w: u64,
+    /// The bias, f32.
+    pub bias: u64,
+    /// The output.
+    pub y: u64,
+    /// Statistics of each tile, `[n_tiles][3][k]`.
+    pub partials: u64,
+    /// Memory of [`Forward::scratch_bytes`].
+    pub scratch: u64,
+}
+
+impl Forward {
+    /// Chooses the tile. `None` where [`Element::supports`] says no.
+    pub fn plan(op: Conv2d, element: Element, device: Device) -> Option<Self> {
+        let tile = Tile::of_gather(device, op.n() * op.p() * op.q(), op.k());
+        Self::with_tile(op, element, tile)
+    }
+
+    /// As [`Forward::plan`], with a given tile.
+    pub fn with_tile(op: Conv2d, element: Element, tile: Tile) -> Option<Self> {
+        element.supports(&op).then_some(Forward { op, element, tile })
+    }
+
+    /// How many tiles leave statistics.
+    pub fn n_tiles(&self) -> usize {
+        self.rows().div_ceil(self.tile.rows)
+    }
+
+    /// Scratch memory, whatever form the source has.
+    pub fn scratch_bytes(&self) -> usize {
+        let mut scratch = Scratch::default();
+        self.weights(&mut scratch);
+        self.staged(&mut scratch);
+        scratch.bytes()
+    }
+
+    fn rows(&self) -> usize {
+        self.op.n() * self.op.p() * self.op.q()
+    }
+
+    fn channels(&self) -> usize {
+        self.element.padded(self.op.c())
+    }
+
+    fn weights(&self, scratch: &mut Scratch) -> usize {
+        scratch.take(self.op.k() * self.op.r() * self.op.s() * self.channels() * self.element.bytes())
+    }
+
+    fn staged(&self, scratch: &mut Scratch) -> usize {
+        scratch.take(self.op.n() * self.op.h() * self.op.w() * self.channels() * self.element.bytes())
+    }
+
+    /// The launches, in order.
+    pub fn steps(&self, operands: &Operands) -> Vec<Step> {
+        let Forward { op, element, tile } = *self;
+        let Operands { x, w, bias, y, partials, scratch } = *operands;
+        let mut pieces = Scratch::default();
+        let weights = scratch + self.weights(&mut pieces) as u64;
+        let staged = scratch + self.staged(&mut pieces) as u64;
+        let mut steps = vec![pack(&op, element, w, weights)];
+        let (x, prologue) = stage::source(&mut steps, element, x, staged, op.n() * op.h() * op.w(), op.c());
+
+        let kernel = Kernel { direction: Direction::Forward(prologue), element, tile };
+        let (row_tiles, column_tiles) = (self.n_tiles(), op.k().div_ceil(tile.columns));
+        let pad = op.padding();
+        let g = Gather {
+            weights,
+            n: op.n() as u32,
+            image_h: op.h() as u32,
+            image_w: op.w() as u32,
+            channels: self.channels() as u32,
+            out_h: op.p() as u32,
+            out_w: op.q() as u32,
+            columns: op.k() as u32,
+            window_r: op.r() as u32,
+            window_s: op.s() as u32,
+            stride: op.stride() as u32,
+            top: pad.top as u32,
+            left: pad.left as u32,
+            backward: 0,
+            row_tiles: row_tiles as u32,
+            column_tiles: column_tiles as u32,
+            unused: 0,
+        };
+        let args = ForwardArgs { g, x: x.raw, affine: x.affine, bias, y, partials, relu: x.relu, unused: 0 };
+        steps.push(kernel.step([(row_tiles * column_tiles) as u32, 1, 1], Packed::of(&args)));
+        debug_assert!(prologue != Prologue::Grad);
+        steps
+    }
+}
+
+/// Weights as columns of the product: `[k][taps][channels]`.
+fn pack(op: &Conv2d, element: Element, w: u64, to: u64) -> Step {
+    let (k, taps, c) = (op.k(), op.r() * op.s(), op.c());
+    let padded = element.padded(c);
+    let args = PackArgs { w, to, k: k as u32, taps: taps as u32, c: c as u32, padded: padded as u32 };
+    Step {
+        unit: helpers(),
+        launch: Launch {
+            kernel: format!("pack_forward_{}", element.memory_name()).into(),
+            grid: in_rows(k * taps * padded),
+            block: [THREADS, 1, 1],
+            shared_bytes: 0,
+            args: Packed::of(&args),
+        },
+    }
+}
