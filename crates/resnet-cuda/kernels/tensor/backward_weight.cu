@@ -1,6 +1,6 @@
-// One convolution kernel for the gradient of the weights: macros as in forward.cu, and RIGHT, the prologue of x.
+// One convolution kernel for the gradient of the weights: macros as in forward.cu, and KERNEL_RIGHT, the prologue of x.
 #include "backward_weight.cuh"
 
-typedef WeightTile<ELEMENT, ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS> ThisTile;
+typedef WeightTile<KERNEL_ELEMENT, KERNEL_ROWS, KERNEL_COLUMNS, KERNEL_WARP_ROWS, KERNEL_WARP_COLUMNS> ThisTile;
 #define DECLARE(NAME) KERNEL(NAME, BackwardWeightArgs, ThisTile::THREADS)
-DECLARE(KERNEL_NAME) { backward_weight<ThisTile, LEFT, RIGHT, STAGES>(args); }
+DECLARE(KERNEL_NAME) { backward_weight<ThisTile, KERNEL_LEFT, KERNEL_RIGHT, KERNEL_STAGES>(args); }

@@ -24,7 +24,6 @@ struct BackwardWeightArgs {
     u32 relu;
     u32 row_tiles, column_tiles;
     u32 stages_per_share; // how many times PIXELS a share has
-    u32 unused;
 };
 
 template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS_, int WARP_COLUMNS_> struct WeightTile {
@@ -128,10 +127,7 @@ template <class Tile, Prologue LEFT, Prologue RIGHT, int STAGES> struct WeightPr
             }
         }
         if constexpr (RIGHT == AFFINE) {
-            if (tap_inside) {
-                load<VECTOR>(g.affine + channel, scale);
-                load<VECTOR>(g.affine + g.c + channel, shift);
-            }
+            if (tap_inside) load_affine(g.affine, channel, g.c, scale, shift);
         }
     }
 

@@ -1,7 +1,7 @@
-// One convolution kernel forward: macros KERNEL_NAME, ELEMENT (bf16, f16 or float for tf32), ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS,
-// LEFT (the prologue) and STAGES, which src/tensor/kernel.rs chooses.
+// One convolution kernel forward. Macros, chosen in src/tensor/kernel.rs: KERNEL_NAME, KERNEL_ELEMENT (bf16, f16, or float for tf32),
+// KERNEL_ROWS, KERNEL_COLUMNS, KERNEL_WARP_ROWS, KERNEL_WARP_COLUMNS, KERNEL_LEFT (the prologue) and KERNEL_STAGES.
 #include "forward.cuh"
 
-typedef Tile<ELEMENT, ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS> ThisTile;
+typedef Tile<KERNEL_ELEMENT, KERNEL_ROWS, KERNEL_COLUMNS, KERNEL_WARP_ROWS, KERNEL_WARP_COLUMNS> ThisTile;
 #define DECLARE(NAME) KERNEL(NAME, ForwardArgs, ThisTile::THREADS)
-DECLARE(KERNEL_NAME) { forward<ThisTile, LEFT, STAGES>(args); }
+DECLARE(KERNEL_NAME) { forward<ThisTile, KERNEL_LEFT, KERNEL_STAGES>(args); }

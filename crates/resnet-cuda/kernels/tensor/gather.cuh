@@ -29,6 +29,7 @@ struct Gather {
     u32 stride, top, left;
     u32 backward; // 0: out pixel i reads image row i·stride − top + r; 1: the other way round, by phases
     u32 row_tiles, column_tiles;
+    u32 unused;
 };
 
 // Along one axis: the output positions of this phase, and the taps they read.
@@ -56,7 +57,7 @@ struct Axis {
 // How the left operand is evaluated.
 enum Prologue {
     RAW,    // as it lies in memory
-    AFFINE, // scale and shift, and the ReLU where there is one
+    AFFINE, // scale and shift, and the ReLU, where there are any
     GRAD,   // A·dz + B·y + C
 };
 
@@ -83,6 +84,16 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS_, int WARP_COLUMNS_> 
 
 // Where a chunk of a row of 64 bytes lies: two rows fill the 128 bytes of all banks.
 __device__ __forceinline__ u32 swizzled(u32 row, u32 chunk) { return row * 64 + ((chunk ^ (row >> 1 & 3)) << 4); }
+
+// Scale and shift of a chunk; a table that is null stands for 1 and 0, which change no bit.
+template <int N> __device__ __forceinline__ void load_affine(const float* table, u32 channel, u32 c, float (&scale)[N], float (&shift)[N]) {
+    if (table) {
+        load<N>(table + channel, scale);
+        load<N>(table + c + channel, shift);
+    } else {
+        UNROLL for (int i = 0; i < N; i++) scale[i] = 1.0f, shift[i] = 0.0f;
+    }
+}
 
 // A position in the sum: a tap of the window and a chunk of channels.
 struct Position {
@@ -182,12 +193,12 @@ template <class Tile, Prologue PROLOGUE, int STAGES> struct GatherProduct {
             const u32 channel = now.chunk * VECTOR;
             if (now.inside()) {
                 float scale[VECTOR], other[VECTOR], shift[VECTOR];
-                load<VECTOR>(table + channel, scale);
                 if constexpr (PROLOGUE == GRAD) {
+                    load<VECTOR>(table + channel, scale);
                     load<VECTOR>(table + g.channels + channel, other);
                     load<VECTOR>(table + 2 * g.channels + channel, shift);
                 } else {
-                    load<VECTOR>(table + g.channels + channel, shift);
+                    load_affine(table, channel, g.channels, scale, shift);
                 }
                 UNROLL for (int i = 0; i < Tile::A_COPIES; i++) {
                     if (!(there_bits >> (STAGES - 2) * Tile::A_COPIES >> i & 1)) continue; // padding stays zero

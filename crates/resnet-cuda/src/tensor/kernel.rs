@@ -136,19 +136,19 @@ impl Kernel {
     pub fn unit(&self) -> Unit {
         let mut macros = vec![
             ("KERNEL_NAME", self.name()),
-            ("ELEMENT", self.element.source_name().to_owned()),
-            ("ROWS", self.tile.rows.to_string()),
-            ("COLUMNS", self.tile.columns.to_string()),
-            ("WARP_ROWS", self.tile.warp_rows.to_string()),
-            ("WARP_COLUMNS", self.tile.warp_columns.to_string()),
-            ("STAGES", self.stages().to_string()),
-            ("LEFT", self.left().source_name().to_owned()),
+            ("KERNEL_ELEMENT", self.element.source_name().to_owned()),
+            ("KERNEL_ROWS", self.tile.rows.to_string()),
+            ("KERNEL_COLUMNS", self.tile.columns.to_string()),
+            ("KERNEL_WARP_ROWS", self.tile.warp_rows.to_string()),
+            ("KERNEL_WARP_COLUMNS", self.tile.warp_columns.to_string()),
+            ("KERNEL_STAGES", self.stages().to_string()),
+            ("KERNEL_LEFT", self.left().source_name().to_owned()),
         ];
         match self.direction {
             Direction::Forward(_) => unit!("tensor/forward.cu", macros),
             Direction::BackwardData(_) => unit!("tensor/backward_data.cu", macros),
             Direction::BackwardWeight(_, right) => {
-                macros.push(("RIGHT", right.source_name().to_owned()));
+                macros.push(("KERNEL_RIGHT", right.source_name().to_owned()));
                 unit!("tensor/backward_weight.cu", macros)
             }
         }

@@ -1,0 +1,245 @@
+//! Every kernel through NVRTC: it compiles for each architecture, does not spill, and becomes the instructions that were meant.
+//!
+//! No device and no driver are needed. `cargo xtask cuda-wheels` fetches what is.
+//! Without it these tests print `SKIPPED`; `RESNET_TEST_REQUIRE_NVRTC=1` makes that a failure.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use resnet_cuda::compile::{Arch, Cache, CompileError, Compiler, Unit, usage};
+use resnet_cuda::kernels;
+use resnet_cuda::search::{Environment, Search};
+use resnet_cuda::tensor::Element;
+use resnet_cuda::tensor::kernel::{Direction, Kernel, Prologue, helpers};
+use resnet_cuda::tensor::tile::Tile;
+
+const REQUIRE: &str = "RESNET_TEST_REQUIRE_NVRTC";
+
+fn search() -> Search {
+    Search::usual(&Environment::of_process())
+}
+
+fn skipped(what: &str) {
+    assert!(std::env::var_os(REQUIRE).is_none(), "{what}");
+    eprintln!("SKIPPED: {what}; `cargo xtask cuda-wheels` fetches it");
+}
+
+/// NVRTC with a cache below the target folder, or one loud line.
+fn compiler() -> Option<Compiler> {
+    let cache = Cache::at(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cubins"));
+    match Compiler::open(&search(), Some(cache)) {
+        Ok(compiler) => Some(compiler),
+        Err(error) => {
+            skipped(&error.to_string());
+            None
+        }
+    }
+}
+
+/// Runs a check on each item, on as many threads as there are processors, and reports the first failure.
+fn for_each<T: Sync>(items: &[T], check: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    check(item);
+                }
+            });
+        }
+    });
+}
+
+fn compiles_without_spills(compiler: &Compiler, unit: &Unit, arch: Arch) {
+    let cubin = compiler.cubin(unit, arch).unwrap_or_else(|error| panic!("{error}"));
+    assert!(cubin.code.starts_with(b"\x7fELF"), "{}", unit.name);
+    let kernels = usage(&cubin.log);
+    assert!(!kernels.is_empty(), "{}: the log names no kernel:\n{}", unit.name, cubin.log);
+    for kernel in kernels {
+        assert_eq!(kernel.spill_bytes, 0, "{arch}: {kernel:?}");
+        assert_eq!(kernel.stack_bytes, 0, "{arch}: {kernel:?}");
+    }
+    assert!(!cubin.log.contains("warning"), "{}:\n{}", unit.name, cubin.log);
+}
+
+#[test]
+fn every_unit_compiles_for_every_architecture() {
+    let Some(compiler) = compiler() else { return };
+    let mut cases = Vec::new();
+    for arch in [Arch::SM_80, Arch::SM_90A, Arch::SM_100A] {
+        if !compiler.knows(arch) {
+            eprintln!("NVRTC {} does not know {arch}", compiler.version());
+            continue;
+        }
+        cases.extend(kernels::units().into_iter().chain([helpers()]).map(|unit| (unit, arch)));
+        // Of the family on tensor cores, all on the two architectures it is made for, one of each direction on the newest.
+        let all = Kernel::all().into_iter();
+        let some = all.filter(|kernel| {
+            arch != Arch::SM_100A || (kernel.tile == Tile::LARGE && kernel.element == Element::Bf16)
+        });
+        cases.extend(some.map(|kernel| (kernel.unit(), arch)));
+    }
+    for_each(&cases, |(unit, arch)| compiles_without_spills(&compiler, unit, *arch));
+}
+
+#[test]
+fn kernels_of_the_family_have_their_names_and_fit_a_multiprocessor() {
+    let Some(compiler) = compiler() else { return };
+    for_each(&Kernel::all(), |kernel| {
+        let cubin = compiler.cubin(&kernel.unit(), Arch::SM_90A).unwrap_or_else(|error| panic!("{error}"));
+        let [usage] = usage(&cubin.log).try_into().expect("one kernel");
+        assert_eq!(usage.kernel, kernel.name());
+        // A multiprocessor has 65,536 registers; they are given out in eights.
+        let registers = usage.registers.next_multiple_of(8) * kernel.threads();
+        assert!(registers <= 65_536, "{usage:?}");
+    });
+}
+
+#[test]
+fn ptx_has_the_instructions_that_are_meant() {
+    let Some(compiler) = compiler() else { return };
+    for (element, product) in [
+        (Element::Bf16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"),
+        (Element::F16, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"),
+        (Element::Tf32, "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"),
+    ] {
+        for direction in [
+            Direction::Forward(Prologue::Affine),
+            Direction::BackwardData(Prologue::Grad),
+            Direction::BackwardWeight(Prologue::Grad, Prologue::Affine),
+        ] {
+            let kernel = Kernel { direction, element, tile: Tile::SMALL };
+            let ptx = compiler.ptx(&kernel.unit(), Arch::SM_80).unwrap_or_else(|error| panic!("{error}"));
+            let has = |what: &str| assert!(ptx.contains(what), "{} has no {what}", kernel.name());
+            has(product);
+            has("cp.async.cg.shared.global");
+            match (direction, element) {
+                (Direction::BackwardWeight(..), Element::Tf32) => {}
+                (Direction::BackwardWeight(..), _) => has("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16"),
+                _ => has("ldmatrix.sync.aligned.m8n8.x4.shared.b16"),
+            }
+            if element == Element::Tf32 {
+                has("cvt.rna.tf32.f32");
+            }
+        }
+    }
+}
+
+/// nvdisasm beside the libraries, or on the path.
+fn disassembler() -> Option<PathBuf> {
+    let beside = search().folders.into_iter().filter_map(|lib| Some(lib.parent()?.join("bin")));
+    let path =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+    let found =
+        beside.chain(path as Vec<PathBuf>).map(|folder| folder.join("nvdisasm")).find(|file| file.is_file());
+    if found.is_none() {
+        skipped("nvdisasm was not found");
+    }
+    found
+}
+
+fn sass(disassembler: &Path, code: &[u8]) -> String {
+    let mut file = tempfile::Builder::new().suffix(".cubin").tempfile().expect("temporary file");
+    std::io::Write::write_all(&mut file, code).expect("written");
+    let output = Command::new(disassembler).arg("-c").arg(file.path()).output().expect("nvdisasm starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn machine_code_has_the_instructions_that_are_meant() {
+    let (Some(compiler), Some(disassembler)) = (compiler(), disassembler()) else { return };
+    for (element, product) in [
+        (Element::Bf16, "HMMA.16816.F32.BF16"),
+        (Element::F16, "HMMA.16816.F32"),
+        (Element::Tf32, "HMMA.1688.F32.TF32"),
+    ] {
+        for direction in [
+            Direction::Forward(Prologue::Affine),
+            Direction::BackwardData(Prologue::Grad),
+            Direction::BackwardWeight(Prologue::Grad, Prologue::Affine),
+        ] {
+            for arch in [Arch::SM_80, Arch::SM_90A] {
+                let kernel = Kernel { direction, element, tile: Tile::LARGE };
+                let cubin = compiler.cubin(&kernel.unit(), arch).unwrap_or_else(|error| panic!("{error}"));
+                let sass = sass(&disassembler, &cubin.code);
+                let count = |what: &str| sass.lines().filter(|line| line.contains(what)).count();
+                let name = kernel.name();
+                // A warp multiplies 64 × 32 by four chunks of 16 bytes: 4 × 4 tiles in two steps.
+                assert!(count(product) >= 32, "{name} on {arch}: {} times {product}", count(product));
+                assert!(
+                    count("LDGSTS.E.BYPASS.128") > 0,
+                    "{name} on {arch}: no asynchronous copies of 16 bytes"
+                );
+                match (direction, element) {
+                    (Direction::BackwardWeight(..), Element::Tf32) => {}
+                    (Direction::BackwardWeight(..), _) => {
+                        assert!(count("LDSM.16.MT88.4") > 0, "{name} on {arch}")
+                    }
+                    _ => assert!(count("LDSM.16.M88.4") > 0, "{name} on {arch}"),
+                }
+                if !matches!(direction, Direction::BackwardWeight(..)) {
+                    assert!(count("STG.E.128") > 0, "{name} on {arch}: no stores of 16 bytes");
+                }
+                assert_eq!(count("STL"), 0, "{name} on {arch}: something lies in local memory");
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_carry_the_log_with_file_and_line() {
+    let Some(compiler) = compiler() else { return };
+    let broken = Unit {
+        name: "broken.cu",
+        text: "#include \"help.cuh\"\nextern \"C\" __global__ void f(int* p) { *p = HELP; }\n",
+        headers: &[("help.cuh", "#define HELP nothing_of_this_name\n")],
+        macros: vec![],
+    };
+    let error = compiler.cubin(&broken, Arch::SM_80).expect_err("refused");
+    let CompileError::Rejected { .. } = error else { panic!("{error}") };
+    let message = error.to_string();
+    assert!(message.contains("kernels/broken.cu for sm_80"), "{message}");
+    assert!(message.contains("broken.cu(2)") && message.contains("nothing_of_this_name"), "{message}");
+
+    // An instruction of a later generation.
+    let later = Unit {
+        name: "later.cu",
+        text: "extern \"C\" __global__ void f() { asm volatile(\"wgmma.fence.sync.aligned;\"); }\n",
+        headers: &[],
+        macros: vec![],
+    };
+    let error = compiler.cubin(&later, Arch::SM_80).expect_err("refused").to_string();
+    assert!(error.contains("wgmma"), "{error}");
+    compiler.cubin(&later, Arch::SM_90A).expect("Hopper has it");
+}
+
+#[test]
+fn an_unknown_architecture_is_named() {
+    let Some(compiler) = compiler() else { return };
+    let arch = Arch::of(resnet_cuda::probe::Capability { major: 77, minor: 0 });
+    let error = compiler.cubin(&helpers(), arch).expect_err("there is none").to_string();
+    assert!(error.contains("does not know sm_770a"), "{error}");
+}
+
+#[test]
+fn the_cache_returns_what_was_compiled() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let Ok(fresh) = Compiler::open(&search(), Some(Cache::at(dir.path()))) else {
+        return skipped("NVRTC was not found");
+    };
+    let unit = Unit {
+        name: "small.cu",
+        text: "extern \"C\" __global__ void f(int* p) { *p = VALUE; }\n",
+        headers: &[],
+        macros: vec![("VALUE", "1".to_owned())],
+    };
+    let first = fresh.cubin(&unit, Arch::SM_80).expect("compiles");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 1);
+    assert_eq!(fresh.cubin(&unit, Arch::SM_80).expect("found"), first);
+    assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 1);
+    let other = Unit { macros: vec![("VALUE", "2".to_owned())], ..unit };
+    assert_ne!(fresh.cubin(&other, Arch::SM_80).expect("compiles").code, first.code);
+}
