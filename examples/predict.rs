@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let model = arguments.next().ok_or("usage: predict MODEL PICTURE…")?;
     let model = Model::read(Path::new(&model))?;
-    let mut pictures = PictureReader::new(model.spec.channels, model.spec.height, model.spec.width)?;
+    let mut pictures = PictureReader::new(&model.preprocessing)?;
     let mut classifier = Classifier::new(CpuBackend::new(None)?, &model, 1, DType::F32)?;
     for path in arguments {
         let pixels = pictures.read(Path::new(&path))?;

@@ -1,12 +1,11 @@
 //! From a picture file to the bytes a network reads.
 
-use std::io::{BufRead, Seek};
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageReader};
+use resnet_core::preprocessing::Preprocessing;
 use resnet_core::rng::{Purpose, Stream};
-use resnet_train::data::Picture;
-use resnet_train::data::transform::{Pipeline, Scratch, Transform};
+use resnet_train::data::transform::Scratch;
+use resnet_train::data::{Picture, Pipeline, decode};
 
 /// A picture file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,28 +35,28 @@ pub enum PictureError {
     Size(#[from] resnet_train::Error),
 }
 
-/// Reads picture files as a network wants them: its channels, its size.
+/// Reads picture files as a network wants them: its channels, its size, its order of colours.
 ///
-/// A colour picture becomes grey as in PIL's `convert("L")` (ITU-R BT.601); transparency is left out, as there.
-/// The size is changed as in training: bilinear with antialiasing, proportions given up.
+/// Decoded as [`decode`] says: turned upright, transparency on white. A colour picture becomes grey as in PIL's `convert("L")`.
 #[derive(Debug)]
 pub struct PictureReader {
     channels: usize,
-    resize: Pipeline,
+    pipeline: Pipeline,
     scratch: Scratch,
 }
 
 impl PictureReader {
-    /// For a network that reads `channels × height × width`.
+    /// For a network that was trained with this pre-processing.
     ///
     /// # Errors
     /// [`PictureError::Channels`] for anything but 1 and 3; [`PictureError::Size`] for a size no picture is resized to.
-    pub fn new(channels: usize, height: usize, width: usize) -> Result<Self, PictureError> {
+    pub fn new(preprocessing: &Preprocessing) -> Result<Self, PictureError> {
+        let channels = preprocessing.mean.len();
         if channels != 1 && channels != 3 {
             return Err(PictureError::Channels(channels));
         }
-        let resize = Pipeline::new(vec![Transform::Resize { height, width }])?;
-        Ok(Self { channels, resize, scratch: Scratch::default() })
+        let pipeline = Pipeline::for_evaluation(preprocessing)?;
+        Ok(Self { channels, pipeline, scratch: Scratch::default() })
     }
 
     /// Reads one file: `height × width × channels` bytes.
@@ -65,37 +64,26 @@ impl PictureReader {
     /// # Errors
     /// [`PictureError::Io`] and [`PictureError::Decode`], with the path.
     pub fn read(&mut self, path: &Path) -> Result<Vec<u8>, PictureError> {
-        let io = |source| PictureError::Io { path: path.to_owned(), source };
-        let file = std::io::BufReader::new(std::fs::File::open(path).map_err(io)?);
-        let decoded = decode(file);
-        let image =
-            decoded.map_err(|e| PictureError::Decode { path: path.to_owned(), reason: e.to_string() })?;
-        let mut picture = self.convert(&image);
-        // A resize draws no random numbers; the interface wants a stream all the same.
-        self.resize.apply(&mut picture, &mut self.scratch, &mut Stream::new(0, Purpose::Augment, 0, 0));
+        let bytes =
+            std::fs::read(path).map_err(|source| PictureError::Io { path: path.to_owned(), source })?;
+        self.decode(path, &bytes)
+    }
+
+    /// The same for the content of a file; `path` is for errors.
+    ///
+    /// # Errors
+    /// [`PictureError::Decode`], with the path.
+    pub fn decode(&mut self, path: &Path, bytes: &[u8]) -> Result<Vec<u8>, PictureError> {
+        let mut picture = Picture::default();
+        decode::decode(bytes, &mut picture)
+            .map_err(|reason| PictureError::Decode { path: path.to_owned(), reason })?;
+        if self.channels == 1 {
+            decode::to_grey(&mut picture);
+        }
+        // Nothing in the pipeline is random; the interface wants a stream all the same.
+        self.pipeline.apply(&mut picture, &mut self.scratch, &mut Stream::new(0, Purpose::Augment, 0, 0))?;
         Ok(picture.pixels)
     }
-
-    fn convert(&self, image: &DynamicImage) -> Picture {
-        let rgb = image.to_rgb8();
-        let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-        let pixels = match (self.channels, image.color().has_color()) {
-            (1, false) => image.to_luma8().into_raw(),
-            (1, true) => rgb.as_raw().chunks_exact(3).map(|p| grey([p[0], p[1], p[2]])).collect(),
-            _ => rgb.into_raw(),
-        };
-        Picture { height, width, channels: self.channels, pixels }
-    }
-}
-
-/// Decodes with the library's limits on memory, so that a small file cannot ask for all of it.
-fn decode(file: impl BufRead + Seek) -> image::ImageResult<DynamicImage> {
-    ImageReader::new(file).with_guessed_format().map_err(image::ImageError::IoError)?.decode()
-}
-
-/// PIL's `L`: `(19595·r + 38470·g + 7471·b + 2¹⁵) / 2¹⁶`.
-fn grey([r, g, b]: [u8; 3]) -> u8 {
-    ((19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 0x8000) >> 16) as u8
 }
 
 /// Extensions that a folder is searched for.
@@ -134,15 +122,12 @@ fn folder(path: &Path, found: &mut Vec<PathBuf>) -> Result<(), PictureError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use resnet_core::preprocessing::ChannelOrder;
+
     use image::{GrayImage, Luma, Rgb, RgbImage};
 
-    #[test]
-    fn grey_is_pil_s() {
-        // Image.new("RGB", (1, 1), c).convert("L") of Pillow.
-        let cases = [([255, 0, 0], 76), ([0, 255, 0], 150), ([0, 0, 255], 29), ([12, 200, 77], 130)];
-        for (color, wanted) in cases {
-            assert_eq!(grey(color), wanted, "{color:?}");
-        }
+    fn reader(channels: usize, height: usize, width: usize) -> Result<PictureReader, PictureError> {
+        PictureReader::new(&Preprocessing::exact(height, width, vec![0.5; channels], vec![0.5; channels]))
     }
 
     #[test]
@@ -150,19 +135,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let grey = dir.path().join("grey.png");
         GrayImage::from_fn(8, 8, |x, y| Luma([(x * 20 + y) as u8])).save(&grey).unwrap();
-        let same = PictureReader::new(1, 8, 8).unwrap().read(&grey).unwrap();
+        let same = reader(1, 8, 8).unwrap().read(&grey).unwrap();
         assert_eq!(same[..9], [0, 20, 40, 60, 80, 100, 120, 140, 1], "an equal size is left alone");
-        let color = PictureReader::new(3, 8, 8).unwrap().read(&grey).unwrap();
+        let color = reader(3, 8, 8).unwrap().read(&grey).unwrap();
         assert_eq!(color[3..6], [20, 20, 20]);
 
         let wide = dir.path().join("wide.png");
         RgbImage::from_fn(30, 10, |x, _| if x < 15 { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) })
             .save(&wide)
             .unwrap();
-        let squeezed = PictureReader::new(3, 1, 2).unwrap().read(&wide).unwrap();
+        let squeezed = reader(3, 1, 2).unwrap().read(&wide).unwrap();
         assert!(squeezed[0] > 200 && squeezed[5] > 200, "both halves are there: {squeezed:?}");
+        let mut blue_first = Preprocessing::exact(1, 2, vec![0.5; 3], vec![0.5; 3]);
+        blue_first.channel_order = ChannelOrder::Bgr;
+        let turned = PictureReader::new(&blue_first).unwrap().read(&wide).unwrap();
+        assert_eq!([turned[2], turned[3]], [squeezed[0], squeezed[5]]);
         for (h, w) in [(5, 9), (9, 5), (40, 3), (1, 1)] {
-            assert_eq!(PictureReader::new(3, h, w).unwrap().read(&wide).unwrap().len(), h * w * 3);
+            assert_eq!(reader(3, h, w).unwrap().read(&wide).unwrap().len(), h * w * 3);
         }
     }
 
@@ -171,9 +160,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("text.png");
         std::fs::write(&path, "not a picture").unwrap();
-        let message = PictureReader::new(1, 8, 8).unwrap().read(&path).unwrap_err().to_string();
+        let message = reader(1, 8, 8).unwrap().read(&path).unwrap_err().to_string();
         assert!(message.contains("text.png") && message.contains("wanted"), "{message}");
-        assert!(PictureReader::new(2, 8, 8).is_err());
+        assert!(reader(2, 8, 8).is_err());
         assert!(find(&[dir.path().join("absent")]).is_err());
         assert_eq!(find(&[dir.path().to_owned()]).unwrap(), [path]);
     }

@@ -4,12 +4,14 @@
 //! - [`Source`]: labelled pictures by index, wherever they lie; [`InMemory`] is the one for small sets.
 //! - [`idx`]: the file format of MNIST and its relatives.
 //! - [`Dataset`]: a training and a test source with their names; [`Known`] finds the published ones, [`sample`] is embedded.
+//! - [`decode`]: JPEG, PNG, WebP, BMP and GIF to red, green and blue.
 //! - [`transform`]: resize, crop, flip, erase.
 //! - [`loader`]: worker threads that turn a source into an ordered sequence of batches.
 //!
 //! Everything random is a function of (seed, epoch, index), so neither threads nor a restart change a result.
 
 mod dataset;
+pub mod decode;
 pub mod idx;
 mod known;
 pub mod loader;

@@ -19,6 +19,7 @@ pub use size::Size;
 use std::path::{Path, PathBuf};
 
 use resnet_core::DType;
+use resnet_core::preprocessing::Interpolation;
 use resnet_core::zoo::{InitScheme, Variant};
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,12 @@ pub struct DataRecipe {
     pub mean: Option<Vec<f64>>,
     /// Standard deviation of each channel, alike.
     pub std: Option<Vec<f64>>,
+    /// The shorter side of every picture is resized to this many pixels, and the middle is cut out.
+    /// Without one, pictures of one size are resized to the network's as they are, and those of different sizes as with 8/7
+    /// of the network's size, 256 for 224.
+    pub resize: Option<usize>,
+    /// `bilinear` or `bicubic`, both with antialiasing. Without one, bilinear.
+    pub interpolation: Option<Interpolation>,
 }
 
 /// Table `[model]`: what learns. What is not said follows from the name and the data.
@@ -71,7 +78,8 @@ pub struct ModelRecipe {
     pub classes: Option<usize>,
     /// Channels of the pictures. Without one those of the data, which is also the only number that fits.
     pub channels: Option<usize>,
-    /// Pictures of another size are resized to this one, bilinearly. Without one they stay as they are.
+    /// Pictures of another size are resized to this one, by `data.resize` and `data.interpolation`.
+    /// Without one they stay as they are; pictures of different sizes become 224 × 224.
     pub size: Option<Size>,
     /// How weights start. Without one, what the name says.
     pub init: Option<InitScheme>,
@@ -127,6 +135,9 @@ impl Precision {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentRecipe {
+    /// In place of the resize, a random part of the picture, of at least and at most these shares of its area:
+    /// `[0.08, 1.0]` is usual for photographs.
+    pub resized_crop: Option<(f64, f64)>,
     /// Black pixels added on each side before a window of the old size is cut out; 0 leaves the picture.
     pub pad_crop: usize,
     /// How often left and right are exchanged.
@@ -160,7 +171,14 @@ pub struct RunRecipe {
 
 impl Default for DataRecipe {
     fn default() -> Self {
-        Self { name: "fashion-mnist-sample".into(), dir: None, mean: None, std: None }
+        Self {
+            name: "fashion-mnist-sample".into(),
+            dir: None,
+            mean: None,
+            std: None,
+            resize: None,
+            interpolation: None,
+        }
     }
 }
 

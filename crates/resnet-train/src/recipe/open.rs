@@ -1,12 +1,15 @@
 //! From a recipe to what it names: data, network, pipelines, loaders.
 
-use resnet_core::Preprocessing;
+use resnet_core::preprocessing::{ChannelOrder, Interpolation, Preprocessing, Resize};
 use resnet_core::zoo::{self, ResNetSpec};
 
 use super::{DataRecipe, Recipe, Shipped, Size};
 use crate::data::transform::Erase;
 use crate::data::{Dataset, Known, Loader, LoaderOptions, Pipeline, Transform, sample};
 use crate::{Error, Result};
+
+/// Rows and columns of the input where the pictures have different sizes and the recipe says none: those of ImageNet.
+const PHOTO_SIZE: usize = 224;
 
 impl DataRecipe {
     /// Finds and reads the data.
@@ -38,7 +41,7 @@ impl Recipe {
             let why = format!("{}, but the pictures have {}", m.channels.unwrap_or_default(), data.channels);
             return Err(Error::invalid("model.channels", why));
         }
-        let size = self.size(data)?;
+        let size = self.size(data);
         let mut spec =
             zoo::arch(&m.arch)?.classes(classes).channels(data.channels).size(size.height, size.width);
         if let Some(variant) = m.variant {
@@ -54,14 +57,9 @@ impl Recipe {
     }
 
     /// Rows and columns of the pictures that the network sees.
-    fn size(&self, data: &Dataset) -> Result<Size> {
+    fn size(&self, data: &Dataset) -> Size {
         let native = data.extent.map(|(height, width)| Size { height, width });
-        self.model.size.or(native).ok_or_else(|| {
-            Error::invalid(
-                "model.size",
-                format!("none, but the pictures of {} have different sizes", data.name),
-            )
-        })
+        self.model.size.or(native).unwrap_or(Size::square(PHOTO_SIZE))
     }
 
     /// Mean and standard deviation of each channel: those of the recipe, else those of the training pictures.
@@ -80,59 +78,82 @@ impl Recipe {
         Ok((narrow(mean), narrow(std)))
     }
 
-    /// How pictures become input.
+    /// How pictures become input, as it follows from recipe and data.
+    ///
+    /// Pictures of one size are resized as they are, squeezed if need be. Of those of different sizes the shorter side is
+    /// resized, to 8/7 of the network's, and the middle is cut out. `data.resize` asks for the second way, and how far.
     ///
     /// # Errors
-    /// As [`Recipe::normalisation`]; [`Error::Invalid`] if the pictures have no common size.
+    /// As [`Recipe::normalisation`]; [`Error::Invalid`] for a resize to less than is cut out.
     pub fn preprocessing(&self, data: &Dataset) -> Result<Preprocessing> {
-        let (size, (mean, std)) = (self.size(data)?, self.normalisation(data)?);
-        Ok(Preprocessing::exact(size.height, size.width, mean, std))
+        let Size { height, width } = self.size(data);
+        let (mean, std) = self.normalisation(data)?;
+        let longer = height.max(width);
+        let shorter = match (self.data.resize, data.extent) {
+            (Some(side), _) if side < longer => {
+                let why = format!("{side}, from which {height}×{width} pixels cannot be cut");
+                return Err(Error::invalid("data.resize", why));
+            }
+            (Some(side), _) => Some(side),
+            (None, None) => Some((longer * 8).div_ceil(7)),
+            (None, Some(_)) => None,
+        };
+        let exact = Preprocessing::exact(height, width, mean, std);
+        Ok(Preprocessing {
+            resize: shorter.map_or(exact.resize, Resize::ShortSide),
+            interpolation: self.data.interpolation.unwrap_or(Interpolation::Bilinear),
+            ..exact
+        })
     }
 
-    /// Shuffled, augmented batches to learn from, each one part of a step.
+    /// Shuffled, augmented batches to learn from, each one part of a step. `preprocessing` is usually
+    /// [`Recipe::preprocessing`], or what belongs to weights that are learned on from.
     ///
     /// # Errors
     /// [`Error::Invalid`], such as for a batch larger than the data.
-    pub fn train_loader(&self, data: &Dataset) -> Result<Loader> {
+    pub fn train_loader(&self, data: &Dataset, preprocessing: &Preprocessing) -> Result<Loader> {
         let (n, batch) = (data.train.len(), self.train.batch);
         if batch > n {
             let why = format!("{batch} pictures, but {} has {n} to train with", data.name);
             return Err(Error::invalid("train.batch", why));
         }
         let a = &self.augment;
-        let mut steps = self.resize(data)?;
+        let mut random = vec![];
         if a.pad_crop > 0 {
-            steps.push(Transform::PadCrop { padding: a.pad_crop });
+            random.push(Transform::PadCrop { padding: a.pad_crop });
         }
         if a.flip > 0.0 {
-            steps.push(Transform::HorizontalFlip { probability: a.flip as f32 });
+            random.push(Transform::HorizontalFlip { probability: a.flip as f32 });
         }
         if a.erase > 0.0 {
-            let (mean, _) = self.normalisation(data)?;
-            let fill = mean.iter().map(|m| (m * 255.0).round() as u8).collect();
-            steps.push(Transform::Erase(Erase::new(a.erase as f32, fill)));
+            random.push(Transform::Erase(Erase::new(a.erase as f32, mean_color(preprocessing))));
         }
+        let pipeline = Pipeline::for_training(preprocessing, a.resized_crop, random)?;
         let options = LoaderOptions {
             n_workers: self.run.workers,
             n_queued: self.run.workers + 2,
             ..LoaderOptions::train(self.micro_batch(), self.train.seed)
         };
-        Loader::new(data.train.clone(), Pipeline::new(steps)?, options)
+        Loader::new(data.train.clone(), pipeline.simplified(data.extent), options)
     }
 
     /// The test pictures, each once, the last batch padded.
     ///
     /// # Errors
     /// As [`Loader::new`].
-    pub fn test_loader(&self, data: &Dataset) -> Result<Loader> {
+    pub fn test_loader(&self, data: &Dataset, preprocessing: &Preprocessing) -> Result<Loader> {
         let batch = self.run.eval_batch.unwrap_or(self.micro_batch()).min(data.test.len());
         let options = LoaderOptions { n_workers: self.run.workers, ..LoaderOptions::eval(batch) };
-        Loader::new(data.test.clone(), Pipeline::new(self.resize(data)?)?, options)
+        let pipeline = Pipeline::for_evaluation(preprocessing)?.simplified(data.extent);
+        Loader::new(data.test.clone(), pipeline, options)
     }
+}
 
-    fn resize(&self, data: &Dataset) -> Result<Vec<Transform>> {
-        let Size { height, width } = self.size(data)?;
-        let needed = data.extent != Some((height, width));
-        Ok(if needed { vec![Transform::Resize { height, width }] } else { vec![] })
+/// What an erased rectangle is filled with: the bytes that become 0, red first as in the picture.
+fn mean_color(p: &Preprocessing) -> Vec<u8> {
+    let byte = |mean: &f32| (mean / p.scale).round() as u8;
+    match p.channel_order {
+        ChannelOrder::Rgb => p.mean.iter().map(byte).collect(),
+        ChannelOrder::Bgr => p.mean.iter().rev().map(byte).collect(),
     }
 }

@@ -17,6 +17,7 @@ impl Recipe {
         self.validate_train()?;
         self.validate_optimizer()?;
         self.validate_schedule()?;
+        self.validate_crop()?;
         share("augment.flip", self.augment.flip, true)?;
         share("augment.erase", self.augment.erase, true)?;
         self.validate_run()
@@ -41,6 +42,18 @@ impl Recipe {
             );
         }
         zoo::arch(&self.model.arch).map(drop).map_err(Into::into)
+    }
+
+    fn validate_crop(&self) -> Result<()> {
+        at_least("data.resize", self.data.resize.unwrap_or(1) as u64, 1)?;
+        match self.augment.resized_crop {
+            Some((low, high)) if !(0.0 < low && low <= high && high <= 1.0) => refuse(
+                "augment.resized_crop",
+                format!("{low} to {high}"),
+                "two shares above 0 and at most 1, ascending",
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn validate_train(&self) -> Result<()> {

@@ -22,7 +22,9 @@ impl<B: Backend> Trainer<B> {
         recipe.validate()?;
         let spec = recipe.spec(&data)?;
         let graph = spec.build()?;
-        let (train_loader, test_loader) = (recipe.train_loader(&data)?, recipe.test_loader(&data)?);
+        let preprocessing = recipe.preprocessing(&data)?;
+        let train_loader = recipe.train_loader(&data, &preprocessing)?;
+        let test_loader = recipe.test_loader(&data, &preprocessing)?;
         let rule = recipe.optimizer.rule();
         let values = init::initial_values(&graph, recipe.train.seed);
         let mut params = Params::new(&mut backend, &graph, &values, Some(&rule))?;
@@ -34,7 +36,7 @@ impl<B: Backend> Trainer<B> {
         let mut net = Executor::new(&mut backend, &graph, train, recipe.train.label_smoothing as f32)?;
         let mut test_net = Executor::new(&mut backend, &graph, infer, 0.0)?;
         net.account_params(params.bytes(&backend));
-        let affine = recipe.preprocessing(&data)?.pixel_affine();
+        let affine = preprocessing.pixel_affine();
         net.set_pixel_affine(&mut backend, &affine)?;
         test_net.set_pixel_affine(&mut backend, &affine)?;
 

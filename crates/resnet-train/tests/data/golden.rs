@@ -1,5 +1,6 @@
-//! Transforms against torchvision's and Pillow's, bit for bit. `golden/make_transforms.py` makes the files.
+//! Transforms against torchvision's and Pillow's. `golden/make_transforms.py` makes the files.
 
+use resnet_core::preprocessing::{Interpolation, Preprocessing, Resize};
 use resnet_core::rng::{Purpose, Stream};
 use resnet_train::data::{Picture, Pipeline, Transform, sample, transform};
 use serde::Deserialize;
@@ -30,6 +31,8 @@ fn noise(seed: u32, (height, width, channels): (usize, usize, usize)) -> Picture
     picture
 }
 
+/// Moving pixels is exact. Each of the two passes of a resize rounds weights to 16 bits where Pillow has 22, and its sum to a
+/// byte: at most one level off per pass.
 #[test]
 fn transforms_equal_torchvision() {
     let file: File = serde_json::from_str(include_str!("golden/transforms.json")).unwrap();
@@ -42,21 +45,35 @@ fn transforms_equal_torchvision() {
         if case.input == "sample" {
             sample.test.read(0, &mut picture).unwrap();
         }
-        let step = match (case.op.as_str(), case.args.as_slice()) {
-            ("resize", &[height, width]) => Transform::Resize { height, width },
-            ("resize-shorter", &[size]) => Transform::ResizeShorter { size },
-            ("center-crop", &[height, width]) => Transform::CenterCrop { height, width },
-            ("horizontal-flip", &[]) => Transform::HorizontalFlip { probability: 1.0 },
+        let sized = |p: &[usize]| Preprocessing {
+            resize: Resize::ShortSide(p[0]),
+            ..Preprocessing::exact(p[1], p[2], vec![0.5; case.size.2], vec![0.5; case.size.2])
+        };
+        let bilinear = |step| Pipeline::new(vec![step]).unwrap();
+        let pipeline = match (case.op.as_str(), case.args.as_slice()) {
+            ("resize", &[height, width]) => bilinear(Transform::Resize { height, width }),
+            ("resize-bicubic", &[height, width]) => {
+                bilinear(Transform::Resize { height, width }).interpolation(Interpolation::Bicubic)
+            }
+            ("resize-shorter", &[size]) => bilinear(Transform::ResizeShorter { size }),
+            ("center-crop", &[height, width]) => bilinear(Transform::CenterCrop { height, width }),
+            ("horizontal-flip", &[]) => bilinear(Transform::HorizontalFlip { probability: 1.0 }),
+            ("evaluation-bilinear", args) => Pipeline::for_evaluation(&sized(args)).unwrap(),
+            ("evaluation-bicubic", args) => {
+                let p = Preprocessing { interpolation: Interpolation::Bicubic, ..sized(args) };
+                Pipeline::for_evaluation(&p).unwrap()
+            }
             other => panic!("no such transform: {other:?}"),
         };
-        let name = format!("case {number}: {step:?} of {:?}", case.size);
-        assert_eq!(step.output(Some((case.size.0, case.size.1))), Some(case.output), "{name}");
-        let pipeline = Pipeline::new(vec![step]).unwrap();
-        pipeline.apply(&mut picture, &mut scratch, &mut Stream::new(0, Purpose::Augment, 0, 0));
+        let name = format!("case {number}: {:?} of {:?}", pipeline.steps(), case.size);
+        assert_eq!(pipeline.output(Some((case.size.0, case.size.1))), Some(case.output), "{name}");
+        let mut stream = Stream::new(0, Purpose::Augment, 0, 0);
+        pipeline.apply(&mut picture, &mut scratch, &mut stream).unwrap();
         assert_eq!((picture.height, picture.width), case.output, "{name}");
         let wanted = &golden[case.offset..case.offset + picture.pixels.len()];
-        let n_wrong = picture.pixels.iter().zip(wanted).filter(|(a, b)| a != b).count();
-        assert_eq!(n_wrong, 0, "{name}: {n_wrong} of {} bytes differ", wanted.len());
+        let largest = picture.pixels.iter().zip(wanted).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        let allowed = if case.op.starts_with("resize") || case.op.starts_with("evaluation") { 2 } else { 0 };
+        assert!(largest <= allowed, "{name}: {largest} levels off");
         n_bytes += wanted.len();
     }
     assert_eq!(n_bytes, golden.len());

@@ -19,7 +19,7 @@ fn distinct(height: usize, width: usize, channels: usize) -> Picture {
 fn apply(step: Transform, picture: &Picture, index: u64) -> Picture {
     let mut picture = picture.clone();
     let mut stream = Stream::new(3, Purpose::Augment, 0, index);
-    Pipeline::new(vec![step]).unwrap().apply(&mut picture, &mut Scratch::default(), &mut stream);
+    Pipeline::new(vec![step]).unwrap().apply(&mut picture, &mut Scratch::default(), &mut stream).unwrap();
     picture
 }
 

@@ -147,13 +147,17 @@ fn recipe_and_data_must_fit() {
         recipe.apply(&[text]).unwrap();
         recipe
     };
+    let loader = |text: &str| {
+        let recipe = with(text);
+        recipe.train_loader(&data, &recipe.preprocessing(&data).unwrap())
+    };
     let found = message(with("model.classes=9").spec(&data));
     assert!(found.contains('9') && found.contains("10 classes"), "{found}");
     let found = message(with("model.channels=3").spec(&data));
     assert!(found.contains('3') && found.contains('1'), "{found}");
-    let found = message(with("train.batch=100000").train_loader(&data));
+    let found = message(loader("train.batch=100000"));
     assert!(found.contains("100000") && found.contains("5000") || found.contains("5,000"), "{found}");
     let spec = with("model.size=32").spec(&data).unwrap();
     assert_eq!((spec.channels, spec.height, spec.width, spec.classes), (1, 32, 32, 10));
-    assert_eq!(with("model.size=32").train_loader(&data).unwrap().shape(), (32, 32, 1));
+    assert_eq!(loader("model.size=32").unwrap().shape(), (32, 32, 1));
 }

@@ -69,7 +69,7 @@ fn learns_and_leaves_a_directory_worth_looking_at() {
     let model = Model::read(&run.join("model.safetensors")).unwrap();
     assert_eq!(model.classes[3], "quadrant 3");
     let mut classifier = Classifier::new(CpuBackend::new(Some(1)).unwrap(), &model, 16, DType::F32).unwrap();
-    let loader = recipe.test_loader(trainer.data()).unwrap();
+    let loader = recipe.test_loader(trainer.data(), &recipe.preprocessing(trainer.data()).unwrap()).unwrap();
     let evaluation = classifier.evaluate(&loader, |_, _| true).unwrap().unwrap();
     assert_eq!((evaluation.top1(), evaluation.loss()), (best.accuracy, best.loss));
     assert_eq!(evaluation.count(), 50);

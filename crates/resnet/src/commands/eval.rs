@@ -79,7 +79,7 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
     recipe.validate()?;
     let data = recipe.data.open()?;
     check_fit(&model, &data)?;
-    let loader = recipe.test_loader(&data)?;
+    let loader = recipe.test_loader(&data, &model.preprocessing)?;
 
     let (network, classes) = (label(&model.spec), model.classes.clone());
     if !args.json {

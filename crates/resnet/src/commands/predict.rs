@@ -119,8 +119,7 @@ impl Job for Predict {
     type Error = anyhow::Error;
 
     fn run<B: Backend>(self, backend: B) -> anyhow::Result<Vec<Seen>> {
-        let spec = &self.model.spec;
-        let mut reader = PictureReader::new(spec.channels, spec.height, spec.width)?;
+        let mut reader = PictureReader::new(&self.model.preprocessing)?;
         let batch = self.args.batch.min(self.files.len());
         let mut classifier = Classifier::new(backend, &self.model, batch, self.args.precision.dtype())?;
         let mut progress = Progress::new("predicting", 0, self.files.len() as u64);

@@ -125,13 +125,13 @@ impl BatchSpec {
             Some(cached) => picture.copy_from(cached),
             None => {
                 self.source.read(index, picture)?;
-                self.fixed.apply(picture, transform, &mut stream);
+                self.fixed.apply(picture, transform, &mut stream)?;
                 if let Some(slot) = self.cache.get(index) {
                     slot.get_or_init(|| picture.clone());
                 }
             }
         }
-        self.random.apply(picture, transform, &mut stream);
+        self.random.apply(picture, transform, &mut stream)?;
         let (found, wanted) = ((picture.height, picture.width, picture.channels), self.shape());
         if found != wanted {
             let why = format!("{found:?} (height, width, channels) after the pipeline; {wanted:?} wanted");

@@ -44,15 +44,17 @@ pub(super) fn pad_crop(
 /// The middle, as torchvision's `CenterCrop` finds it: half pixels are rounded to even,
 /// and where the picture is smaller, the odd row or column of black comes after.
 pub(super) fn center(picture: &mut Picture, scratch: &mut Picture, height: usize, width: usize) {
-    let start = |extent: usize, wanted: usize| {
-        if extent >= wanted {
-            ((extent - wanted) as f64 / 2.0).round_ties_even() as isize
-        } else {
-            -(((wanted - extent) / 2) as isize)
-        }
-    };
-    let (top, left) = (start(picture.height, height), start(picture.width, width));
+    let (top, left) = (center_of(picture.height, height), center_of(picture.width, width));
     window(picture, scratch, (top, left, height, width));
+}
+
+/// Where the middle `wanted` pixels of `extent` begin; below 0 where there are not as many.
+pub(super) fn center_of(extent: usize, wanted: usize) -> isize {
+    if extent >= wanted {
+        ((extent - wanted) as f64 / 2.0).round_ties_even() as isize
+    } else {
+        -(((wanted - extent) / 2) as isize)
+    }
 }
 
 /// A random part of the picture, resized: the usual augmentation for ImageNet.

@@ -7,12 +7,15 @@
 mod crop;
 mod erase;
 mod flip;
+mod pipeline;
 mod resize;
 
 pub use crop::RandomResizedCrop;
 pub use erase::Erase;
+pub use pipeline::Pipeline;
 pub use resize::shorter_side;
 
+use resnet_core::preprocessing::Interpolation;
 use resnet_core::rng::Stream;
 
 use super::Picture;
@@ -21,7 +24,7 @@ use crate::{Error, Result};
 /// One step of a [`Pipeline`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Transform {
-    /// Bilinear with antialiasing, to exactly this size.
+    /// With antialiasing, to exactly this size.
     Resize {
         /// Rows.
         height: usize,
@@ -54,15 +57,18 @@ pub enum Transform {
     },
     /// A random rectangle overwritten.
     Erase(Erase),
+    /// Channels in the opposite order: red, green, blue as blue, green, red.
+    ReverseChannels,
 }
 
 impl Transform {
     /// Whether the result depends on more than the picture.
     pub fn is_random(&self) -> bool {
         match self {
-            Transform::Resize { .. } | Transform::ResizeShorter { .. } | Transform::CenterCrop { .. } => {
-                false
-            }
+            Transform::Resize { .. }
+            | Transform::ResizeShorter { .. }
+            | Transform::CenterCrop { .. }
+            | Transform::ReverseChannels => false,
             Transform::PadCrop { .. }
             | Transform::RandomResizedCrop(_)
             | Transform::HorizontalFlip { .. }
@@ -78,16 +84,33 @@ impl Transform {
             }
             Transform::RandomResizedCrop(RandomResizedCrop { height, width, .. }) => Some((height, width)),
             Transform::ResizeShorter { size } => input.map(|extent| shorter_side(extent, size)),
-            Transform::PadCrop { .. } | Transform::HorizontalFlip { .. } | Transform::Erase(_) => input,
+            Transform::PadCrop { .. }
+            | Transform::HorizontalFlip { .. }
+            | Transform::Erase(_)
+            | Transform::ReverseChannels => input,
         }
     }
 
-    fn apply(&self, picture: &mut Picture, scratch: &mut Scratch, stream: &mut Stream) {
+    /// The size a picture of this size is resized to, for those that do nothing but resize.
+    fn resizes(&self, input: (usize, usize)) -> Option<(usize, usize)> {
+        match *self {
+            Transform::Resize { height, width } => Some((height, width)),
+            Transform::ResizeShorter { size } => Some(shorter_side(input, size)),
+            _ => None,
+        }
+    }
+
+    fn apply(
+        &self,
+        picture: &mut Picture,
+        filter: Interpolation,
+        scratch: &mut Scratch,
+        stream: &mut Stream,
+    ) -> Result<()> {
         match self {
-            Transform::Resize { height, width } => scratch.resize.run(picture, *height, *width),
-            Transform::ResizeShorter { size } => {
-                let (height, width) = shorter_side((picture.height, picture.width), *size);
-                scratch.resize.run(picture, height, width);
+            Transform::Resize { .. } | Transform::ResizeShorter { .. } => {
+                let size = self.resizes((picture.height, picture.width)).unwrap_or_default();
+                return scratch.resize.run(picture, size, filter);
             }
             Transform::CenterCrop { height, width } => {
                 crop::center(picture, &mut scratch.picture, *height, *width);
@@ -99,7 +122,7 @@ impl Transform {
             Transform::RandomResizedCrop(op) => {
                 let window = op.draw(picture, stream);
                 crop::window(picture, &mut scratch.picture, window);
-                scratch.resize.run(picture, op.height, op.width);
+                return scratch.resize.run(picture, (op.height, op.width), filter);
             }
             Transform::HorizontalFlip { probability } => {
                 if stream.chance(*probability) {
@@ -107,7 +130,11 @@ impl Transform {
                 }
             }
             Transform::Erase(op) => op.apply(picture, stream),
+            Transform::ReverseChannels => {
+                picture.pixels.chunks_exact_mut(picture.channels).for_each(<[u8]>::reverse);
+            }
         }
+        Ok(())
     }
 
     fn check(&self) -> Result<()> {
@@ -123,7 +150,7 @@ impl Transform {
             Transform::PadCrop { padding } if *padding > MAX_SIDE => {
                 Err(Error::invalid("padding", format!("{padding} pixels; at most {MAX_SIDE} wanted")))
             }
-            Transform::PadCrop { .. } => Ok(()),
+            Transform::PadCrop { .. } | Transform::ReverseChannels => Ok(()),
             Transform::RandomResizedCrop(op) => {
                 positive("random resized crop", op.height, op.width)?;
                 op.check()
@@ -158,46 +185,4 @@ fn check_range(what: &str, (low, high): (f64, f64), max: f64) -> Result<()> {
 pub struct Scratch {
     picture: Picture,
     resize: resize::Resizer,
-}
-
-/// Transforms, applied in order.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pipeline {
-    steps: Vec<Transform>,
-    /// Length of the start that is the same in every epoch, and may be cached.
-    n_fixed: usize,
-}
-
-impl Pipeline {
-    /// A pipeline of these steps.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a size, range or probability that makes no sense.
-    pub fn new(steps: Vec<Transform>) -> Result<Self> {
-        steps.iter().try_for_each(Transform::check)?;
-        let n_fixed = steps.iter().take_while(|step| !step.is_random()).count();
-        Ok(Self { steps, n_fixed })
-    }
-
-    /// The steps.
-    pub fn steps(&self) -> &[Transform] {
-        &self.steps
-    }
-
-    /// Height and width of the result, where they are the same for all pictures. `input`: the same of the pictures.
-    pub fn output(&self, input: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        self.steps.iter().fold(input, |extent, step| step.output(extent))
-    }
-
-    /// Applies all steps.
-    pub fn apply(&self, picture: &mut Picture, scratch: &mut Scratch, stream: &mut Stream) {
-        self.steps.iter().for_each(|step| step.apply(picture, scratch, stream));
-    }
-
-    /// The start that is the same in every epoch, and the rest.
-    pub(super) fn split(&self) -> (Pipeline, Pipeline) {
-        let (fixed, rest) = self.steps.split_at(self.n_fixed);
-        let pipeline = |steps: &[Transform], n_fixed| Pipeline { steps: steps.to_vec(), n_fixed };
-        (pipeline(fixed, self.n_fixed), pipeline(rest, 0))
-    }
 }

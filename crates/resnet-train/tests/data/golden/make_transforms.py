@@ -69,6 +69,18 @@ for size, to in [
     ([61, 40, 1], [40, 30]),  # more than twice as many: rows first
 ]:
     resize(size, to)
+for size, to in [
+    ([33, 47, 3], [17, 29]),
+    ([17, 29, 3], [33, 47]),
+    ([61, 40, 1], [40, 30]),
+    ([50, 20, 3], [9, 19]),
+    ([1, 9, 3], [3, 1]),
+]:
+    case("resize-bicubic", to, size, lambda p, to=to: F.resize(p, to, F.InterpolationMode.BICUBIC))
+for size, short, to in [([33, 47, 3], 20, [16, 14]), ([90, 41, 1], 24, [24, 21]), ([15, 11, 3], 22, [19, 22])]:
+    for name, mode in [("bilinear", F.InterpolationMode.BILINEAR), ("bicubic", F.InterpolationMode.BICUBIC)]:
+        evaluation = lambda p, short=short, to=to, mode=mode: F.center_crop(F.resize(p, short, mode), to)
+        case(f"evaluation-{name}", [short, *to], size, evaluation)
 for size, to in [([31, 20, 1], 12), ([20, 31, 3], 27), ([7, 7, 1], 11), ([10, 33, 1], 7)]:
     case("resize-shorter", [to], size, lambda p, to=to: F.resize(p, to))
 for size, to in [
