@@ -12,8 +12,8 @@ use resnet_core::{
 
 use crate::buffer::{Buffer, buffer_bytes};
 use crate::engine::Engine;
-use crate::error::CudaUnavailable;
 use crate::machine::Machine;
+use crate::machine::device::Gpu;
 use crate::machine::emulator::Emulator;
 use crate::ops::{combine, conv, ingest, loss, norm, pool, transfer, update};
 use crate::prepare;
@@ -26,23 +26,21 @@ pub struct CudaBackend {
 }
 
 impl CudaBackend {
-    /// Opens the device with this number, from 0.
+    /// Opens the device with this number, from 0. Kernels are compiled on first use, which takes seconds.
     ///
     /// # Errors
-    /// Whatever of driver, device and NVRTC is missing, as [`Error::Device`](resnet_core::Error::Device) with what to do;
-    /// if all are there, [`Error::Unsupported`](resnet_core::Error::Unsupported) with the device that was found.
+    /// Whatever of driver, device and NVRTC is missing, as [`Error::Device`](resnet_core::Error::Device) with what to do.
     pub fn new(ordinal: usize) -> Result<Self> {
-        let search = Search::usual(&Environment::of_process());
-        Ok(Self::open(&search, ordinal)?)
+        Self::open(&Search::usual(&Environment::of_process()), ordinal)
     }
 
-    /// As [`CudaBackend::new`], with libraries looked for in given places and the reason typed.
+    /// As [`CudaBackend::new`], with libraries looked for in given places.
     ///
     /// # Errors
-    /// Every [`CudaUnavailable`].
-    pub fn open(search: &Search, ordinal: usize) -> std::result::Result<Self, CudaUnavailable> {
+    /// As [`CudaBackend::new`]. [`probe`] gives the reason typed.
+    pub fn open(search: &Search, ordinal: usize) -> Result<Self> {
         let device = probe(search, ordinal)?;
-        Err(CudaUnavailable::NoKernels { device })
+        Self::on(Box::new(Gpu::open(search, device)?))
     }
 
     /// The same backend on this processor, for tests and for trying things out. It is slow.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::probe::{Capability, Device, DriverVersion};
+use crate::probe::{Capability, DriverVersion};
 
 /// Why CUDA cannot be used here.
 #[derive(Debug, thiserror::Error)]
@@ -101,13 +101,6 @@ pub enum CudaUnavailable {
         /// The least that will do.
         needed: Capability,
     },
-
-    /// Everything is there, and this version of the crate has no kernels.
-    #[error("computing on {device}: this version has no CUDA kernels; use `--backend cpu`")]
-    NoKernels {
-        /// The device that was found.
-        device: Device,
-    },
 }
 
 /// Prints what was tried: `tried a, b, c`.
@@ -129,11 +122,6 @@ impl fmt::Display for Searched<'_> {
 
 impl From<CudaUnavailable> for resnet_core::Error {
     fn from(unavailable: CudaUnavailable) -> Self {
-        match unavailable {
-            CudaUnavailable::NoKernels { .. } => {
-                resnet_core::Error::Unsupported { backend: "cuda", what: unavailable.to_string() }
-            }
-            other => resnet_core::Error::Device { backend: "cuda", action: other.to_string() },
-        }
+        resnet_core::Error::Device { backend: crate::NAME, action: unavailable.to_string() }
     }
 }

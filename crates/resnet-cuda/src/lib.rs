@@ -4,9 +4,8 @@
 //! Whether CUDA is there is asked when the program runs, library by library, and "no" is an ordinary error
 //! that says what is missing, where it was looked for and what to do.
 //!
-//! This version finds the device and everything kernels would need, but has no kernels yet:
-//! [`CudaBackend::new`] ends in [`CudaUnavailable::NoKernels`] on a machine that has it all.
-//! The type implements [`Backend`](resnet_core::Backend) so that callers compile, and has no values.
+//! One [`CudaBackend`], two machines under it: a GPU, or an emulator that runs the same kernel sources on this processor,
+//! so that everything but the hardware is tested where there is none.
 //!
 //! Modules in reading order:
 //! - [`error`]: every reason why there is no CUDA.

@@ -44,6 +44,25 @@ impl Loaded {
         &self.path
     }
 
+    /// Whether it has all of these functions.
+    pub(crate) fn require(&self, symbols: &[&'static str]) -> Result<()> {
+        for symbol in symbols {
+            // SAFETY: the pointer is looked up and not called, so its type does not matter.
+            let _: *const () = unsafe { self.get(symbol)? };
+        }
+        Ok(())
+    }
+
+    /// Whether it has this function.
+    pub(crate) fn has(&self, symbol: &'static str) -> bool {
+        self.require(&[symbol]).is_ok()
+    }
+
+    /// Never unloads it.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+
     /// A function by name.
     ///
     /// # Safety

@@ -8,7 +8,7 @@ use crate::library::{Attribute, Driver, Loaded, nvrtc_version};
 use crate::search::Search;
 
 /// The driver, which the system installs; the loader knows it by this name.
-const DRIVER: &str = "libcuda.so.1";
+pub(crate) const DRIVER: &str = "libcuda.so.1";
 
 /// NVRTC in the versions that know today's devices, newest first.
 /// It opens its built-in headers by bare name and has no path of its own to find them, so they are loaded before it.
@@ -94,7 +94,7 @@ impl fmt::Display for Device {
 /// Looks for a driver, the device with this number and NVRTC, in that order, and stops at the first that is missing.
 ///
 /// # Errors
-/// Every [`CudaUnavailable`] but [`NoKernels`](CudaUnavailable::NoKernels).
+/// Every [`CudaUnavailable`].
 pub fn probe(search: &Search, ordinal: usize) -> Result<Device, CudaUnavailable> {
     let loaded = Loaded::open(search, &[DRIVER])?
         .ok_or_else(|| CudaUnavailable::NoDriver { library: DRIVER, searched: search.places(&[DRIVER]) })?;

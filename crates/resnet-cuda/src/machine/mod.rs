@@ -5,6 +5,7 @@
 //! Everything above this trait (sizes, launch geometry, arguments, order of launches, recording) is the same code on both, so
 //! that it is tested where there is no GPU.
 
+pub mod device;
 pub mod emulator;
 
 use std::any::Any;
