@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::{Result, bail};
 
+use crate::cuda::wheels;
 use crate::shell::{cargo, run};
 
 /// The backends, each the name of its feature.
@@ -34,7 +35,7 @@ pub(crate) fn package(package: &str, program: &str, args: Vec<OsString>) -> Resu
 
 /// All tests of the workspace.
 pub(crate) fn test(args: Vec<OsString>) -> Result<()> {
-    run(cargo().args(["test", "--workspace"]).args(args))
+    run(wheels::lend(cargo().args(["test", "--workspace"]).args(args)))
 }
 
 /// Takes `--backend B` out of the arguments; without one the backend is `cpu`. Nothing after `--` is looked at.

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod ci;
+mod cuda;
 mod hand_over;
 mod shell;
 mod tidy;
@@ -55,6 +56,16 @@ enum Task {
     /// List the published data sets, or fetch and verify one: `data list`, `data fashion-mnist`
     #[command(disable_help_flag = true)]
     Data(Rest),
+    /// Fetch NVIDIA's run-time compiler from its Python wheels, for the tests of the CUDA backend
+    ///
+    /// They need no driver and no device. The wheels go into the target folder, where `test` and `ci` find them;
+    /// the folder is printed, for RESNET_CUDA_LIBRARIES.
+    CudaWheels(cuda::wheels::Args),
+    /// Train here and in PyTorch from the same weights on the same batches, and lay the losses over each other
+    ///
+    /// PyTorch is prepared as for `bench --against torch`.
+    #[command(disable_help_flag = true)]
+    Curves(Rest),
     /// Run all tests: arguments of `cargo test`
     #[command(disable_help_flag = true)]
     Test(Rest),
@@ -74,7 +85,9 @@ fn main() -> ExitCode {
             Task::Compare(args) => hand_over::resnet("compare", args.rest),
             Task::Bench(args) => bench::run(*args),
             Task::Parity(args) => hand_over::package("resnet-benches", "parity", args.rest),
+            Task::Curves(args) => bench::curves(args.rest),
             Task::Data(args) => hand_over::package("xtask-data", "xtask-data", args.rest),
+            Task::CudaWheels(args) => cuda::wheels::run(args),
             Task::Test(args) => hand_over::test(args.rest),
             Task::Tidy => tidy::run(),
             Task::Ci(args) => ci::run(args),

@@ -2,5 +2,6 @@
 #include "backward_data.cuh"
 
 typedef Tile<KERNEL_ELEMENT, KERNEL_ROWS, KERNEL_COLUMNS, KERNEL_WARP_ROWS, KERNEL_WARP_COLUMNS> ThisTile;
-#define DECLARE(NAME) KERNEL(NAME, BackwardDataArgs, ThisTile::THREADS)
+#define BLOCKS 2
+#define DECLARE(NAME) KERNEL(NAME, BackwardDataArgs, BOUNDS)
 DECLARE(KERNEL_NAME) { backward_data<ThisTile, KERNEL_LEFT, KERNEL_STAGES>(args); }

@@ -3,5 +3,6 @@
 #include "forward.cuh"
 
 typedef Tile<KERNEL_ELEMENT, KERNEL_ROWS, KERNEL_COLUMNS, KERNEL_WARP_ROWS, KERNEL_WARP_COLUMNS> ThisTile;
-#define DECLARE(NAME) KERNEL(NAME, ForwardArgs, ThisTile::THREADS)
+#define BLOCKS 2
+#define DECLARE(NAME) KERNEL(NAME, ForwardArgs, BOUNDS)
 DECLARE(KERNEL_NAME) { forward<ThisTile, KERNEL_LEFT, KERNEL_STAGES>(args); }

@@ -19,6 +19,13 @@
 #include "source.cuh"
 #include "warp.cuh"
 
+// For how many threads a kernel is compiled, and how many BLOCKS shall fit a multiprocessor: left to itself ptxas aims at more, and spills.
+#ifdef RESNET_EMULATED
+#define BOUNDS ThisTile::THREADS
+#else
+#define BOUNDS ThisTile::THREADS, BLOCKS
+#endif
+
 // Which pixels are read. Everything in elements of the tensors; the Rust twin is in src/tensor/args.rs.
 struct Gather {
     const void* weights; // [columns][window_r][window_s][channels]

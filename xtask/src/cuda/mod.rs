@@ -1,0 +1,3 @@
+//! Tasks around the CUDA backend.
+
+pub(crate) mod wheels;
