@@ -29,6 +29,10 @@ pub struct Running<'a, Buf> {
     pub var: &'a mut Buf,
 }
 
+/// Names a part of a step that is the same every time, for [`Backend::recorded`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RecordingKey(pub u64);
+
 /// Computes ops on one device. See the [module](crate::backend) for the rules.
 pub trait Backend {
     /// Memory on the device: opaque, owned, without a shape.
@@ -66,6 +70,28 @@ pub trait Backend {
 
     /// Waits until all ops issued so far are done.
     fn synchronize(&mut self) -> Result<()>;
+
+    /// A key that no other caller of this backend has.
+    fn new_recording(&mut self) -> RecordingKey {
+        RecordingKey(0)
+    }
+
+    /// Runs a part of a step that issues the same ops on the same buffers every time it is run under this key.
+    /// A backend may note what it issues once and repeat that later without calling `step` again, which spares the host's work.
+    ///
+    /// So `step` only issues ops: it allocates nothing, moves nothing between host and device, and waits for nothing.
+    /// What changes from step to step (pixels, labels, [`StepScalars`](crate::op::StepScalars)) is uploaded outside, into the
+    /// same buffers; everything else that `step` depends on is part of what the key stands for.
+    ///
+    /// # Errors
+    /// What `step` returns; device errors.
+    fn recorded(&mut self, key: RecordingKey, step: impl FnOnce(&mut Self) -> Result<()>) -> Result<()>
+    where
+        Self: Sized,
+    {
+        let _ = key;
+        step(self)
+    }
 
     /// Picks algorithms and sizes scratch for every op that a step will issue, and returns the scratch in bytes.
     /// May be called again; later calls extend what earlier ones prepared.

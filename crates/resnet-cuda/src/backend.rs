@@ -6,11 +6,12 @@ use resnet_core::op::{
     AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
 };
 use resnet_core::{
-    Accumulate, Backend, DType, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running, Source,
-    TensorDesc,
+    Accumulate, Backend, DType, GradOut, GradSource, HostData, HostDataMut, Param, RecordingKey, Result,
+    Running, Source, TensorDesc,
 };
 
 use crate::buffer::{Buffer, buffer_bytes};
+use crate::choice::Choice;
 use crate::engine::Engine;
 use crate::machine::Machine;
 use crate::machine::device::Gpu;
@@ -18,11 +19,13 @@ use crate::machine::emulator::Emulator;
 use crate::ops::{combine, conv, ingest, loss, norm, pool, transfer, update};
 use crate::prepare;
 use crate::probe::probe;
+use crate::recording::{Due, Recordings};
 use crate::search::{Environment, Search};
 
 /// One in-order queue on one CUDA device, or on its emulation.
 pub struct CudaBackend {
     engine: Engine,
+    recordings: Recordings,
 }
 
 impl CudaBackend {
@@ -51,12 +54,19 @@ impl CudaBackend {
         Self::on(Box::new(Emulator::new()?))
     }
 
+    /// As long as it lives, convolutions take these kernels.
+    #[must_use]
+    pub fn with_choice(mut self, choice: Choice) -> Self {
+        self.engine.choice = choice;
+        self
+    }
+
     /// The backend on a machine.
     ///
     /// # Errors
     /// Kernels that the machine cannot load.
     pub fn on(machine: Box<dyn Machine>) -> Result<Self> {
-        Ok(Self { engine: Engine::new(machine)? })
+        Ok(Self { engine: Engine::new(machine)?, recordings: Recordings::default() })
     }
 }
 
@@ -102,6 +112,26 @@ impl Backend for CudaBackend {
 
     fn synchronize(&mut self) -> Result<()> {
         self.engine.machine.synchronize()
+    }
+
+    fn new_recording(&mut self) -> RecordingKey {
+        self.recordings.new_key()
+    }
+
+    fn recorded(&mut self, key: RecordingKey, step: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        match self.recordings.due(key, &mut self.engine) {
+            Due::Run => step(self),
+            Due::Replay(recording) => self.engine.machine.replay(recording),
+            Due::Record => {
+                self.engine.machine.begin_recording()?;
+                let noted = step(self);
+                let recording = self.engine.machine.end_recording();
+                noted?;
+                let recording = recording?;
+                self.recordings.keep(key, recording, &self.engine);
+                self.engine.machine.replay(recording)
+            }
+        }
     }
 
     fn prepare(&mut self, ops: &[Op]) -> Result<usize> {

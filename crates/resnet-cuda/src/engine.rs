@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use resnet_core::Result;
 
 use crate::args::{Pack, Packed};
+use crate::choice::Choice;
 use crate::compile::Unit;
 use crate::kernels;
 use crate::machine::{Launch, Machine, Memory, Traits};
@@ -17,6 +18,8 @@ use crate::source::CheckedGradOut;
 pub(crate) struct Engine {
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) traits: Traits,
+    /// Which kernels compute convolutions.
+    pub(crate) choice: Choice,
     scratch: Option<Memory>,
     /// Counts allocations that were freed; see [`Buffer`](crate::buffer::Buffer).
     pub(crate) freed: Arc<AtomicU64>,
@@ -54,6 +57,7 @@ impl Engine {
         Ok(Self {
             machine,
             traits,
+            choice: Choice::of_environment()?,
             scratch: None,
             freed: Arc::default(),
             lists: Default::default(),
@@ -62,7 +66,6 @@ impl Engine {
     }
 
     /// Loads the unit of a kernel that not every backend needs, unless it is loaded already. Belongs into preparation.
-    #[allow(dead_code)]
     pub(crate) fn load(&mut self, kernel: &str, unit: impl FnOnce() -> Unit) -> Result<()> {
         if !self.on_demand.contains(kernel) {
             self.machine.load(&unit())?;

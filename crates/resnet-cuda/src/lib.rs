@@ -17,7 +17,10 @@
 //! - [`cache`]: where files are kept that are made once.
 //! - [`buffer`], `source`: what ops are given, checked and turned into addresses.
 //! - `engine`, `columns`, `prepare`: launches, scratch, and how passes are cut.
+//! - [`choice`]: which kernels compute a convolution.
 //! - `ops`: one file per op, the host side of its `.cu` file.
+//! - [`tensor`]: convolutions on tensor cores.
+//! - `recording`: which parts of a step are repeated without the host.
 //! - [`backend`], where [`CudaBackend`] is.
 #![deny(unsafe_code)]
 
@@ -25,6 +28,7 @@ pub mod args;
 pub mod backend;
 pub mod buffer;
 pub mod cache;
+pub mod choice;
 mod columns;
 pub mod compile;
 mod engine;
@@ -35,6 +39,7 @@ pub mod machine;
 mod ops;
 mod prepare;
 pub mod probe;
+mod recording;
 pub mod search;
 mod source;
 pub mod tensor;

@@ -9,8 +9,8 @@ use crate::ops::{combine, conv, loss, pool};
 /// Bytes for one op.
 fn scratch_bytes(engine: &Engine, op: &Op) -> usize {
     match op {
-        Op::Conv2d(op) => conv::forward::scratch_bytes(op),
-        Op::Conv2dBackwardData(op) => conv::backward_data::scratch_bytes(op),
+        Op::Conv2d(op) => conv::forward::scratch_bytes(engine, op),
+        Op::Conv2dBackwardData(op) => conv::backward_data::scratch_bytes(engine, op),
         Op::Conv2dBackwardWeight(op) => conv::backward_weight::scratch_bytes(engine, op),
         Op::Combine(op) | Op::CombineBackward(op) => combine::scratch_bytes(engine, op),
         Op::MaxPool(op) => pool::scratch_bytes(engine, &op.x_desc(), &op.y_desc()),

@@ -134,7 +134,23 @@ impl<B: Backend> Executor<B> {
     /// # Errors
     /// [`Error::Mismatch`] if it is not a whole batch.
     pub fn load_pixels(&mut self, backend: &mut B, pixels: &[u8]) -> Result<()> {
-        backend.upload(&self.ingest.pixels_desc(), HostData::U8(pixels), &mut self.inputs.pixels)?;
+        self.put_pixels(backend, pixels)?;
+        self.ingest(backend)
+    }
+
+    /// Uploads pictures as bytes (NHWC), and no more.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if it is not a whole batch.
+    pub fn put_pixels(&mut self, backend: &mut B, pixels: &[u8]) -> Result<()> {
+        backend.upload(&self.ingest.pixels_desc(), HostData::U8(pixels), &mut self.inputs.pixels)
+    }
+
+    /// Normalises the pictures that were uploaded.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn ingest(&mut self, backend: &mut B) -> Result<()> {
         let ingest = self.ingest;
         let inputs = &self.inputs;
         self.buffers.write(self.program.input, |_, x| {
@@ -176,6 +192,15 @@ impl<B: Backend> Executor<B> {
         n_valid: usize,
         accumulate: Accumulate,
     ) -> Result<()> {
+        self.put_labels(backend, labels, mixed)?;
+        self.loss_of_labels(backend, mixed.is_some(), n_valid, accumulate)
+    }
+
+    /// Uploads labels, and under mixup or cutmix second ones, and no more.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if there is not one label per picture; [`Error::Invalid`] for a label that is no class.
+    pub fn put_labels(&mut self, backend: &mut B, labels: &[u32], mixed: Option<&[u32]>) -> Result<()> {
         let (desc, classes) = (self.loss.labels_desc(), self.loss.classes() as u32);
         for list in [Some(labels), mixed].into_iter().flatten() {
             if let Some((i, label)) = list.iter().enumerate().find(|(_, l)| **l >= classes) {
@@ -192,8 +217,22 @@ impl<B: Backend> Executor<B> {
         if let Some(mixed) = mixed {
             backend.upload(&desc, HostData::U32(mixed), &mut self.inputs.mixed_labels)?;
         }
+        Ok(())
+    }
+
+    /// As [`Executor::loss`], with the labels that were uploaded; `mixed` says whether the second ones count.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn loss_of_labels(
+        &mut self,
+        backend: &mut B,
+        mixed: bool,
+        n_valid: usize,
+        accumulate: Accumulate,
+    ) -> Result<()> {
         let Inputs { labels, mixed_labels, scalars, metrics, .. } = &mut self.inputs;
-        let targets = Targets { a: labels, b: mixed.map(|_| &*mixed_labels), n_valid };
+        let targets = Targets { a: labels, b: mixed.then_some(&*mixed_labels), n_valid };
         let (op, logits) = (self.loss, self.program.logits);
         match self.program.dlogits {
             Some(d) => self.buffers.write(d, |all, d| {

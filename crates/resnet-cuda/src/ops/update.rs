@@ -1,5 +1,7 @@
 //! The norm of all gradients, and one step of the optimizer: one launch each over the whole list of parameters.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::{Error, Param, Result, TensorDesc};
 
@@ -76,12 +78,18 @@ const MOST_LISTS: usize = 4;
 
 impl Lists {
     /// The addresses of entries and chunks, and how many chunks there are.
-    fn table(&mut self, machine: &mut dyn Machine, entries: Vec<Entry>) -> Result<(u64, u64, usize)> {
+    fn table(
+        &mut self,
+        machine: &mut dyn Machine,
+        freed: &AtomicU64,
+        entries: Vec<Entry>,
+    ) -> Result<(u64, u64, usize)> {
         let at = match self.known.iter().position(|list| list.entries == entries) {
             Some(at) => at,
             None => {
                 if self.known.len() == MOST_LISTS {
                     self.known.remove(0);
+                    freed.fetch_add(1, Ordering::Relaxed);
                 }
                 self.known.push(List::new(machine, entries)?);
                 self.known.len() - 1
@@ -131,7 +139,8 @@ pub(crate) fn grad_norm(engine: &mut Engine, params: &[Param<Buffer>], norm: &mu
     }
     let mut finish = FinishNormArgs { partials: 0, norm, chunks: 0, unused: 0 };
     if !entries.is_empty() {
-        let (entries, chunks, n_chunks) = engine.lists.table(engine.machine.as_mut(), entries)?;
+        let (entries, chunks, n_chunks) =
+            engine.lists.table(engine.machine.as_mut(), &engine.freed, entries)?;
         finish.partials = engine.scratch(8 * n_chunks)?;
         finish.chunks = u32_of(n_chunks);
         let args = GradNormArgs { entries, chunks, partials: finish.partials };
@@ -183,7 +192,7 @@ pub(crate) fn update(
     if entries.is_empty() {
         return Ok(());
     }
-    let (entries, chunks, n_chunks) = engine.lists.table(engine.machine.as_mut(), entries)?;
+    let (entries, chunks, n_chunks) = engine.lists.table(engine.machine.as_mut(), &engine.freed, entries)?;
     // The numbers of `enum Rule` in update.cu.
     let (rule, beta1, beta2, eps, weight_decay) = match *rule {
         Optimizer::Sgd { momentum, nesterov, weight_decay } => {

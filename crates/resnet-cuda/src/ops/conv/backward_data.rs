@@ -3,7 +3,7 @@
 use resnet_core::op::Conv2d;
 use resnet_core::{GradOut, GradSource, Result};
 
-use super::{ConvShape, THREADS, TILE};
+use super::{ConvShape, THREADS, TILE, tensor};
 use crate::buffer::{Buffer, address, suffix};
 use crate::engine::{Engine, Geometry, u32_of};
 use crate::source::{CheckedGradOut, GradOutArgs, GradSourceArgs};
@@ -24,7 +24,14 @@ fn tiles(op: &Conv2d) -> (usize, usize) {
 }
 
 /// Bytes of scratch.
-pub(crate) fn scratch_bytes(op: &Conv2d) -> usize {
+pub(crate) fn scratch_bytes(engine: &Engine, op: &Conv2d) -> usize {
+    match tensor::plan_backward_data(engine, op) {
+        Some(plan) => tensor::backward_data_scratch_bytes(&plan, op),
+        None => partial_bytes(op),
+    }
+}
+
+fn partial_bytes(op: &Conv2d) -> usize {
     let (tiles, phases) = tiles(op);
     CheckedGradOut::scratch_bytes(op.c(), tiles * phases)
 }
@@ -41,8 +48,11 @@ pub(crate) fn conv2d_backward_data(
     let w = address(OP, "w", w, &op.w_desc())?;
     let mut dx = CheckedGradOut::new(OP, &dx, &op.x_desc())?;
 
+    if let Some(plan) = tensor::plan_backward_data(engine, op) {
+        return tensor::backward_data(engine, op, &plan, dy, w, dx);
+    }
     let (tiles, phases) = tiles(op);
-    let scratch = engine.scratch(scratch_bytes(op))?;
+    let scratch = engine.scratch(partial_bytes(op))?;
     dx.place(scratch, op.c(), tiles * phases);
     let columns = (op.c() / op.groups()).div_ceil(TILE);
     let geometry = Geometry {

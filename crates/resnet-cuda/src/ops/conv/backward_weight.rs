@@ -3,7 +3,7 @@
 use resnet_core::op::Conv2d;
 use resnet_core::{Accumulate, GradSource, Result, Source};
 
-use super::{ConvShape, THREADS, TILE};
+use super::{ConvShape, THREADS, TILE, tensor};
 use crate::buffer::{Buffer, address, optional, suffix};
 use crate::columns::Columns;
 use crate::engine::{Engine, Geometry, u32_of};
@@ -70,7 +70,11 @@ fn bias_columns(engine: &Engine, op: &Conv2d) -> Columns {
 
 /// Bytes of scratch.
 pub(crate) fn scratch_bytes(engine: &Engine, op: &Conv2d) -> usize {
-    Cut::new(engine, op).scratch_bytes(op).max(bias_columns(engine, op).tiles * op.k() * 4)
+    let weight = match tensor::plan_backward_weight(engine, op) {
+        Some(plan) => plan.scratch_bytes(),
+        None => Cut::new(engine, op).scratch_bytes(op),
+    };
+    weight.max(bias_columns(engine, op).tiles * op.k() * 4)
 }
 
 pub(crate) fn conv2d_backward_weight(
@@ -89,7 +93,10 @@ pub(crate) fn conv2d_backward_weight(
     let dbias = optional(OP, "dbias", dbias.as_deref(), &op.bias_desc())?;
     let accumulate = u32::from(accumulate == Accumulate::Add);
 
-    weight(engine, op, x, dy, dw, accumulate)?;
+    match tensor::plan_backward_weight(engine, op) {
+        Some(plan) => tensor::backward_weight(engine, &plan, x, dy, dw, accumulate)?,
+        None => weight(engine, op, x, dy, dw, accumulate)?,
+    }
     if dbias != 0 {
         bias(engine, op, dy, dbias, accumulate)?;
     }

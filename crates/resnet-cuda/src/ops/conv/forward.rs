@@ -3,7 +3,7 @@
 use resnet_core::op::Conv2d;
 use resnet_core::{Result, Source, TensorDesc};
 
-use super::{ConvShape, THREADS, TILE};
+use super::{ConvShape, THREADS, TILE, tensor};
 use crate::buffer::{Buffer, address, optional, suffix};
 use crate::engine::{Engine, Geometry, u32_of};
 use crate::source::SourceArgs;
@@ -24,7 +24,14 @@ fn tiles(op: &Conv2d) -> usize {
 }
 
 /// Bytes of scratch.
-pub(crate) fn scratch_bytes(op: &Conv2d) -> usize {
+pub(crate) fn scratch_bytes(engine: &Engine, op: &Conv2d) -> usize {
+    match tensor::plan_forward(engine, op) {
+        Some(plan) => tensor::forward_scratch_bytes(&plan, op),
+        None => partial_bytes(op),
+    }
+}
+
+fn partial_bytes(op: &Conv2d) -> usize {
     tiles(op) * 3 * op.k() * 4
 }
 
@@ -48,9 +55,13 @@ pub(crate) fn conv2d(
     };
     let sums = optional(OP, "sums", sums.as_deref(), &TensorDesc::sums(op.k()))?;
 
+    if let Some(plan) = tensor::plan_forward(engine, op) {
+        let ConvForwardArgs { x, w, bias, y, .. } = args;
+        return tensor::forward(engine, op, &plan, tensor::ForwardInputs { x, w, bias, y, sums });
+    }
     let tiles = tiles(op);
     if sums != 0 {
-        args.partials = engine.scratch(scratch_bytes(op))?;
+        args.partials = engine.scratch(partial_bytes(op))?;
     }
     let columns = (op.k() / op.groups()).div_ceil(TILE);
     let geometry = Geometry {

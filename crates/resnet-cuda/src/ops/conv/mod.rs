@@ -1,8 +1,9 @@
-//! Convolutions: the three directions, on the ordinary units.
+//! Convolutions: the three directions, on the ordinary units, or on tensor cores where [`choice`](crate::choice) says so.
 
 pub(crate) mod backward_data;
 pub(crate) mod backward_weight;
 pub(crate) mod forward;
+mod tensor;
 
 use resnet_core::op::Conv2d;
 
