@@ -12,10 +12,11 @@ mod setup;
 pub use observe::{Event, Observer, Progress};
 pub use save::{ResumePolicy, Resumed};
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use resnet_core::op::{Optimizer, StepScalars};
-use resnet_core::{Accumulate, Backend, Executor, Graph, Params, Plan};
+use resnet_core::{Accumulate, Backend, Executor, Graph, Params, Plan, RecordingKey};
 
 use crate::checkpoint::Best;
 use crate::data::{Dataset, Epoch, Loader};
@@ -48,7 +49,20 @@ pub struct Trainer<B: Backend> {
     norm: Option<B::Buffer>,
     at: Position,
     window: Window,
+    /// What was recorded, by what it does.
+    recordings: HashMap<PartKind, RecordingKey>,
     run: Option<Run>,
+}
+
+/// What a part of a step does, besides what it reads from the device. Fixed for the life of a trainer: network, rule, and
+/// which parameters move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct PartKind {
+    metrics: Accumulate,
+    gradients: Accumulate,
+    n_valid: usize,
+    /// Whether the weights are updated.
+    last: bool,
 }
 
 /// What a run with a directory has besides.
@@ -104,9 +118,8 @@ impl<B: Backend> Trainer<B> {
             let scalars = self.scalars();
             self.net.set_scalars(&mut self.backend, &scalars)?;
             for part in 0..n_parts {
-                self.accumulate_gradients(&mut batches, part)?;
+                self.run_part(&mut batches, part, part + 1 == n_parts)?;
             }
-            self.update()?;
             self.at.step += 1;
             if self.look_if_due(&mut clock, observer)? {
                 self.save_if_due(observer)?;
@@ -119,24 +132,30 @@ impl<B: Backend> Trainer<B> {
         Ok(false)
     }
 
-    /// Forward, loss and backward of one part of a batch.
-    fn accumulate_gradients(&mut self, batches: &mut Epoch, part: usize) -> Result<()> {
+    /// Forward, loss and backward of one part of a batch; after the last part, gradients to weights.
+    /// Only uploads differ from step to step, so the rest is recorded where the backend can do that.
+    fn run_part(&mut self, batches: &mut Epoch, part: usize, last: bool) -> Result<()> {
         let batch = batches.next().ok_or_else(|| Error::invalid("loader", "ended before the epoch"))??;
+        self.net.put_pixels(&mut self.backend, &batch.pixels)?;
+        self.net.put_labels(&mut self.backend, &batch.labels, None)?;
         let gradients = if part == 0 { Accumulate::Set } else { Accumulate::Add };
-        let metrics = self.window.accumulate();
-        self.net.load_pixels(&mut self.backend, &batch.pixels)?;
-        self.net.forward(&mut self.backend, &mut self.params)?;
-        self.net.loss(&mut self.backend, &batch.labels, None, batch.n_valid, metrics)?;
-        Ok(self.net.backward(&mut self.backend, &mut self.params, gradients)?)
-    }
-
-    /// Gradients to weights.
-    fn update(&mut self) -> Result<()> {
-        if let Some(norm) = &mut self.norm {
-            self.backend.grad_norm(&self.params.list, norm)?;
-        }
-        let (scalars, norm) = (self.net.scalars(), self.norm.as_ref());
-        Ok(self.backend.update(&self.rule, scalars, norm, &mut self.params.list)?)
+        let kind = PartKind { metrics: self.window.accumulate(), gradients, n_valid: batch.n_valid, last };
+        let Self { backend, net, params, norm, rule, recordings, .. } = self;
+        let key = *recordings.entry(kind).or_insert_with(|| backend.new_recording());
+        backend.recorded(key, |backend| {
+            net.ingest(backend)?;
+            net.forward(backend, params)?;
+            net.loss_of_labels(backend, false, kind.n_valid, kind.metrics)?;
+            net.backward(backend, params, kind.gradients)?;
+            if kind.last {
+                if let Some(norm) = norm {
+                    backend.grad_norm(&params.list, norm)?;
+                }
+                backend.update(rule, net.scalars(), norm.as_ref(), &mut params.list)?;
+            }
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// The numbers of the step to come.

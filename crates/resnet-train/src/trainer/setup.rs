@@ -1,5 +1,7 @@
 //! From a recipe and data to a trainer.
 
+use std::collections::HashMap;
+
 use resnet_core::op::Metrics;
 use resnet_core::{Backend, Executor, LowerOptions, Params, TensorDesc, init};
 
@@ -49,6 +51,7 @@ impl<B: Backend> Trainer<B> {
             data_fingerprint: data.fingerprint()?.to_string(),
             horizon: Horizon { steps_per_epoch, total_steps },
             window: Window::default(),
+            recordings: HashMap::new(),
             at: Position::default(),
             run: None,
             backend,
