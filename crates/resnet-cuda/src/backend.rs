@@ -12,6 +12,7 @@ use resnet_core::{
 
 use crate::buffer::{Buffer, buffer_bytes};
 use crate::choice::Choice;
+use crate::compile::Cache;
 use crate::engine::Engine;
 use crate::machine::Machine;
 use crate::machine::device::Gpu;
@@ -30,10 +31,14 @@ pub struct CudaBackend {
 
 impl CudaBackend {
     /// Opens the device with this number, from 0. Kernels are compiled on first use, which takes seconds.
+    /// Under `RESNET_CUDA_EMULATE=1` it is [`CudaBackend::emulated`] instead, whatever the number.
     ///
     /// # Errors
     /// Whatever of driver, device and NVRTC is missing, as [`Error::Device`](resnet_core::Error::Device) with what to do.
     pub fn new(ordinal: usize) -> Result<Self> {
+        if std::env::var_os("RESNET_CUDA_EMULATE").is_some_and(|value| value == "1") {
+            return Self::emulated();
+        }
         Self::open(&Search::usual(&Environment::of_process()), ordinal)
     }
 
@@ -43,7 +48,7 @@ impl CudaBackend {
     /// As [`CudaBackend::new`]. [`probe`] gives the reason typed.
     pub fn open(search: &Search, ordinal: usize) -> Result<Self> {
         let device = probe(search, ordinal)?;
-        Self::on(Box::new(Gpu::open(search, device)?))
+        Self::on(Box::new(Gpu::open(search, device, Some(Cache::usual()))?))
     }
 
     /// The same backend on this processor, for tests and for trying things out. It is slow.

@@ -1,19 +1,18 @@
 //! The emulator itself: what it must catch.
 
+mod common;
+
 use resnet_cuda::args::Packed;
 use resnet_cuda::kernels;
-use resnet_cuda::machine::emulator::{Emulator, compiler};
+use resnet_cuda::machine::emulator::Emulator;
 use resnet_cuda::machine::{Launch, Machine, Memory};
 
-fn emulator() -> Option<Emulator> {
-    if compiler().is_none() {
-        eprintln!("SKIPPED: no C++ compiler");
-        return None;
-    }
+fn emulator() -> Emulator {
+    common::require_emulator();
     let mut machine = Emulator::new().expect("there is a compiler");
     let combine = kernels::UNITS.into_iter().find(|unit| unit.name == "combine.cu").expect("is a unit");
     machine.load(&combine).expect("compiles");
-    Some(machine)
+    machine
 }
 
 resnet_cuda::args! {
@@ -29,7 +28,7 @@ fn floats(machine: &mut Emulator, values: &[f32]) -> Memory {
 
 #[test]
 fn a_kernel_runs() {
-    let Some(mut machine) = emulator() else { return };
+    let mut machine = emulator();
     let x = floats(&mut machine, &[1.0, -2.0, 3.0, 4.0, -5.0, 6.0]);
     let affine = floats(&mut machine, &[2.0, 3.0, 0.5, 0.25]);
     let z = machine.alloc(24).expect("fits");

@@ -2,13 +2,16 @@
 //! The fake libraries are compiled by the compiler that compiles this test, so no machine needs CUDA for it.
 #![cfg(target_os = "linux")]
 
+mod fake;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use resnet_core::Error;
 use resnet_cuda::probe::{Capability, DriverVersion, find_nvrtc};
 use resnet_cuda::{CudaBackend, CudaUnavailable, Search, probe};
 use tempfile::TempDir;
+
+use crate::fake::rustc;
 
 /// What a fake driver answers.
 struct Fake {
@@ -20,22 +23,6 @@ struct Fake {
 
 /// A current driver with two current devices.
 const CURRENT: Fake = Fake { init: 0, version: 13_010, count: 2, capability: (9, 0) };
-
-fn rustc(source: &str, library: &Path, set: impl FnOnce(&mut Command)) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake").join(source);
-    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    command.args([
-        "--edition=2024",
-        "--crate-type=cdylib",
-        "-Cpanic=abort",
-        "-Adead_code",
-        "-Anon_snake_case",
-    ]);
-    command.arg(source).arg("-o").arg(library);
-    set(&mut command);
-    let output = command.output().expect("rustc runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
 
 impl Fake {
     fn build(&self, folder: &Path, flags: &[&str]) {

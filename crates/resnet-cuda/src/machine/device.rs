@@ -85,12 +85,12 @@ struct Function {
 }
 
 impl Gpu {
-    /// Opens a device that was probed.
+    /// Opens a device that was probed. Compiled kernels are kept in the cache.
     ///
     /// # Errors
     /// [`Error::Device`] for functions that the driver lacks, and whatever the driver refuses.
-    pub fn open(search: &Search, device: Device) -> Result<Self> {
-        let compiler = Compiler::open(search, Some(Cache::usual()))?;
+    pub fn open(search: &Search, device: Device, cache: Option<Cache>) -> Result<Self> {
+        let compiler = Compiler::open(search, cache)?;
         let tells_parameter_size = load_driver(search)?;
         let context = CudaContext::new(device.ordinal).map_err(|e| failed("opening the device", e))?;
         // SAFETY: events order work of several streams on one allocation; there is one stream here, and every allocation is

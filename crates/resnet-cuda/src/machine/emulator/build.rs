@@ -60,11 +60,21 @@ pub(super) fn kernels(unit: &Unit) -> Result<&'static Code> {
         // Compiled code stays loaded, so its cell may stay too.
         known.entry(key.clone()).or_insert_with(|| Box::leak(Box::default()))
     };
-    let load = || {
-        let path = cache::file("emulator", &format!("{key}.so"), |target| compile(compiler, unit, target))?;
-        Code::load(&path)
-    };
+    let load = || Code::load(&library(compiler, unit, &key)?);
     cell.get_or_init(|| load().map_err(|error| error.to_string())).as_ref().map_err(failed)
+}
+
+/// The shared library of a unit, compiled if it is not in the cache. Each kernel is a function in it, see the shim's `KERNEL`.
+///
+/// # Errors
+/// [`Error::Device`](resnet_core::Error::Device) if there is no C++ compiler or it refuses the unit, with what it said.
+pub fn compiled(unit: &Unit) -> Result<PathBuf> {
+    let compiler = wanted_compiler()?;
+    library(compiler, unit, &key(unit, compiler))
+}
+
+fn library(compiler: &Path, unit: &Unit, key: &str) -> Result<PathBuf> {
+    cache::file("emulator", &format!("{key}.so"), |target| compile(compiler, unit, target))
 }
 
 /// A name for everything that the result depends on.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use resnet_core::{Error, Result};
 
-pub use self::build::compiler;
+pub use self::build::{compiled, compiler};
 use self::library::{Block, Code};
 use crate::compile::Unit;
 

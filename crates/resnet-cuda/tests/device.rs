@@ -1,0 +1,130 @@
+//! The GPU's side of the backend, from the driver's calls on, with a driver that computes what the emulator computes.
+//! What is tested here: the order and the arguments of every call, memory, errors, and captured graphs.
+#![cfg(target_os = "linux")]
+
+mod common;
+mod fake;
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use resnet_conformance::laws;
+use resnet_core::op::{Combine, Optimizer, StepScalars};
+use resnet_core::zoo::{Block, Shortcut, Variant};
+use resnet_core::{
+    Accumulate, Backend, DType, Error, Executor, HostData, HostDataMut, LowerOptions, Params, Source,
+    TensorDesc,
+};
+use resnet_cuda::machine::device::Gpu;
+use resnet_cuda::machine::emulator::compiled;
+use resnet_cuda::{CudaBackend, Search, kernels, probe};
+use tempfile::TempDir;
+
+/// A folder with the driver, the compiler and the kernels. One for the process, because a driver is loaded once.
+fn search() -> &'static Search {
+    static MADE: OnceLock<(TempDir, Search)> = OnceLock::new();
+    let (_, search) = MADE.get_or_init(|| {
+        common::require_emulator();
+        let dir = tempfile::tempdir().expect("temporary folder");
+        for unit in &kernels::UNITS {
+            let library = compiled(unit).expect("compiles");
+            std::fs::copy(library, dir.path().join(format!("{}.so", unit.name))).expect("copied");
+        }
+        let library = |source: &str, name: &str, folder: &Path| {
+            fake::rustc(source, &folder.join(name), |command| {
+                command.arg(format!("-Clink-arg=-Wl,-soname,{name}")).env("FAKE_KERNELS", folder);
+            });
+        };
+        library("gpu.rs", "libcuda.so.1", dir.path());
+        library("compiler.rs", "libnvrtc.so.13", dir.path());
+        let search = Search { folders: vec![dir.path().to_owned()], system: false };
+        (dir, search)
+    });
+    search
+}
+
+/// A backend on the fake device, without a cache: what the fake compiler makes is of no use to anybody else.
+fn backend() -> CudaBackend {
+    let device = probe(search(), 0).expect("all is there");
+    let gpu = Gpu::open(search(), device, None).expect("opens");
+    CudaBackend::on(Box::new(gpu)).expect("kernels load")
+}
+
+// One driver captures one stream at a time, so everything that could meet a capture is one test.
+#[test]
+fn the_device_computes_what_the_emulator_computes() {
+    let backend = || backend();
+    let described = backend().describe();
+    assert!(described.contains("Fake GPU (compute capability 9.0"), "{described}");
+    laws::network::v1_bottleneck_trains(backend);
+    laws::memory::short_buffers_are_refused(backend);
+    laws::memory::nothing_behind_a_tensor_is_written(backend);
+
+    let emulated = train(&mut common::emulated(), false);
+    assert_eq!(emulated, train(&mut backend(), false));
+    assert_eq!(emulated, train(&mut backend(), true));
+
+    memory_runs_out(&mut backend());
+    what_cannot_be_captured_is_an_error(&mut backend());
+}
+
+/// Four steps of training, as a graph from the second on if `recorded`: losses and weights.
+fn train(backend: &mut CudaBackend, recorded: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
+    const BATCH: usize = 3;
+    let rule = Optimizer::AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.01 };
+    let spec = resnet_conformance::strategy::networks::tiny(Variant::V1, Block::Basic, Shortcut::Projection);
+    let graph = spec.build().expect("is valid");
+    let values = resnet_core::init::initial_values(&graph, 7);
+    let mut params = Params::new(backend, &graph, &values, Some(&rule)).expect("fits");
+    let mut net = Executor::new(backend, &graph, LowerOptions::train(BATCH), 0.1).expect("fits");
+    let key = backend.new_recording();
+    let mut losses = Vec::new();
+    for step in 1..=4u64 {
+        let (correction1, correction2) = rule.bias_corrections(step);
+        let scalars = StepScalars { lr: 0.01, correction1, correction2, ..StepScalars::default() };
+        net.set_scalars(backend, &scalars).expect("copied");
+        let count = BATCH * graph.input_shape().len();
+        let pixels: Vec<u8> = (0..count).map(|i| (i * (step as usize + 5) % 253) as u8).collect();
+        net.put_pixels(backend, &pixels).expect("copied");
+        net.put_labels(backend, &[0, 1, step as u32 % 5], None).expect("copied");
+        let mut run = |backend: &mut CudaBackend| {
+            net.ingest(backend)?;
+            net.forward(backend, &mut params)?;
+            net.loss_of_labels(backend, false, BATCH, Accumulate::Set)?;
+            net.backward(backend, &mut params, Accumulate::Set)?;
+            backend.update(&rule, net.scalars(), None, &mut params.list)
+        };
+        if recorded { backend.recorded(key, run) } else { run(backend) }.expect("runs");
+        losses.push(net.metrics(backend).expect("copied").loss());
+    }
+    (losses, params.values(backend).expect("copied"))
+}
+
+fn memory_runs_out(backend: &mut CudaBackend) {
+    let asked = 2 << 30;
+    match backend.alloc(asked) {
+        Err(Error::OutOfMemory { requested_bytes, free_bytes, .. }) => {
+            assert_eq!(requested_bytes, asked);
+            assert!(0 < free_bytes && free_bytes <= 1 << 30, "{free_bytes}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn what_cannot_be_captured_is_an_error(backend: &mut CudaBackend) {
+    let op = Combine::new(1, 1, 1, 4, DType::F32).expect("is valid");
+    let desc = op.desc();
+    let bytes = backend.buffer_bytes(&desc);
+    let (mut x, mut z) = (backend.alloc(bytes).expect("fits"), backend.alloc(bytes).expect("fits"));
+    backend.upload(&desc, HostData::F32(&[1.0, 2.0, 3.0, 4.0]), &mut x).expect("copied");
+    let key = backend.new_recording();
+    backend.recorded(key, |backend| backend.combine(&op, Source::raw(&x), &mut z, None)).expect("runs");
+    let refused =
+        backend.recorded(key, |backend| backend.alloc(64).map(drop)).expect_err("cannot be captured");
+    assert!(refused.to_string().contains("asking for memory: DriverError"), "{refused}");
+    // The device is as before.
+    let table = TensorDesc::table(1, 4);
+    let mut out = [0.0; 4];
+    backend.download(&table, &z, HostDataMut::F32(&mut out)).expect("copied");
+    assert_eq!(out, [1.0, 2.0, 3.0, 4.0]);
+}
