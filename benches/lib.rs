@@ -3,7 +3,9 @@
 //! - `conv2d.rs`: every distinct convolution of a network, in its three directions, as training calls them.
 //! - `step.rs`: whole steps.
 //! - `parity.rs`: the worst error of every op against the f64 reference.
-//! - `baseline/`: PyTorch's step, for `cargo xtask bench --against torch`.
+//! - `curves/`: whole training runs laid over PyTorch's.
+//! - `baseline/`: PyTorch's side of `cargo xtask bench --against torch` and of `cargo xtask curves`.
+//! - `peers/`: the same step in other frameworks in Rust, each a workspace of its own.
 #![forbid(unsafe_code)]
 
 use resnet_core::op::{Conv2d, Op};

@@ -74,7 +74,7 @@ pub(crate) fn interleave(
     Ok(taking_part.iter().zip(runs).map(|(contender, runs)| summarise(contender, case, &runs)).collect())
 }
 
-/// Every way to run PyTorch costs as much time as all others together; the slow ones cannot become its best.
+/// Slow ways to run PyTorch cannot become its best. Peers, whose steps can take minutes, run once.
 fn still_in_the_race(firsts: &[(Part, f64)]) -> Vec<bool> {
     let torch = firsts.iter().filter(|(part, _)| *part == Part::Torch).map(|(_, median)| *median);
     let fastest = torch.fold(f64::INFINITY, f64::min);

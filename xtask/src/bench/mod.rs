@@ -97,3 +97,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
     Ok(())
 }
+
+/// Whole runs laid over PyTorch's. Help needs no PyTorch.
+pub(crate) fn curves(mut args: Vec<OsString>) -> Result<()> {
+    let help = args.iter().any(|arg| arg == "--help" || arg == "-h");
+    if !help && !args.iter().any(|arg| arg.to_string_lossy().starts_with("--python")) {
+        args.extend(["--python".into(), torch::python()?.into()]);
+    }
+    crate::hand_over::package("resnet-benches", "curves", args)
+}

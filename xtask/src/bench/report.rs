@@ -42,7 +42,7 @@ pub(crate) fn markdown(
         out,
         "A training step is forward, loss, backward and SGD with momentum. Backend {backend}, {threads} thread{}.\n\
          {rounds} round{} of {steps} step{}, programs in turn; a time is the median of the rounds' medians.\n\
-         PyTorch counts with the fastest way to run it; ways that lose the first round by a wide margin run no more.\n",
+         PyTorch counts with the fastest way to run it; ways that lose the first round by a wide margin run no more, and other peers run one round.\n",
         plural(threads),
         plural(rounds),
         plural(steps),
