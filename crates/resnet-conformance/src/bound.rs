@@ -27,6 +27,9 @@
 //! A dot product is such a sum with one more rounding per product, together the `γₙ · Σ|aᵢ·bᵢ|` of Higham's equation 3.5.
 //! A sum kept in a wider type and rounded once at the end errs by less.
 //!
+//! # Fast convolutions
+//! Winograd's algorithm computes the same sums from other products. [`fast`](crate::fast) derives what its rounding adds.
+//!
 //! # Choices
 //! A ReLU mask or a maximum takes one of two branches. Where the interval of the gate holds zero an implementation may take either,
 //! and the result's interval holds both. Elsewhere only one is right.
@@ -102,10 +105,6 @@ impl Bounded {
     /// The image of a function that grows with its argument.
     fn rising(self, f: impl Fn(f64) -> f64, units: f64) -> Self {
         Self { value: f(self.value), lo: f(self.lo), hi: f(self.hi) }.widen(units)
-    }
-
-    fn magnitude(self) -> f64 {
-        f64::max(self.lo.abs(), self.hi.abs())
     }
 }
 
@@ -198,6 +197,9 @@ impl Number for Bounded {
             hi: f64::min(self.hi, b.hi),
         }
     }
+    fn magnitude(self) -> f64 {
+        f64::max(self.lo.abs(), self.hi.abs())
+    }
     fn where_positive(self, gate: Self) -> Self {
         if gate.lo > 0.0 {
             self
@@ -217,6 +219,8 @@ pub struct BoundedSum {
     lo: f64,
     hi: f64,
     magnitude: f64,
+    /// What the terms' own making may add, see [`Sum::err`].
+    error: f64,
     n: usize,
 }
 
@@ -229,9 +233,13 @@ impl Sum<Bounded> for BoundedSum {
         self.n += 1;
     }
 
+    fn err(&mut self, by: f64) {
+        self.error += by;
+    }
+
     fn total(&self) -> Bounded {
         let additions = self.n.saturating_sub(1);
-        let e = gamma(additions) * self.magnitude + additions as f64 * UNDERFLOW;
+        let e = gamma(additions) * self.magnitude + additions as f64 * UNDERFLOW + self.error;
         Bounded { value: self.value, lo: self.lo - e, hi: self.hi + e }
     }
 }

@@ -1,6 +1,6 @@
 //! What every law does with a backend: put tensors on it, poison what must be overwritten, read results back.
 
-use resnet_core::{Backend, HostData, HostDataMut, Result, Role, TensorDesc};
+use resnet_core::{Arithmetic, Backend, HostData, HostDataMut, Result, Role, TensorDesc};
 
 use crate::bound::Bounded;
 use crate::reference::Reference;
@@ -88,6 +88,11 @@ pub(crate) trait Case: std::fmt::Debug {
     /// The backend method, for messages and tables.
     fn op(&self) -> &'static str;
 
+    /// How a backend sums its products.
+    fn arithmetic<B: Backend>(&self, _backend: &B) -> Arithmetic {
+        Arithmetic::Sums
+    }
+
     /// Computes it and hands back everything that was written.
     fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Output<B::Buffer>>>;
 }
@@ -109,8 +114,9 @@ pub(crate) fn compare<B: Backend>(
     worst: &mut Worst,
 ) -> std::result::Result<(), String> {
     let op = case.op();
-    let wanted =
-        case.run(&mut Reference::bounded()).map_err(|e| format!("{op}: the reference failed: {e}"))?;
+    let wanted = case
+        .run(&mut Reference::bounding(case.arithmetic(backend)))
+        .map_err(|e| format!("{op}: the reference failed: {e}"))?;
     let outputs = case.run(backend).map_err(|e| format!("{op}: {}: {e}", backend.name()))?;
     let mut failure = None;
     for (output, wanted) in outputs.iter().zip(&wanted) {

@@ -7,7 +7,7 @@
 //! Read in this order:
 //! - [`reference`](mod@reference): every op in plain loops.
 //! - [`number`]: what those loops compute with.
-//! - [`bound`]: the bounds and their derivation.
+//! - [`bound`]: the bounds and their derivation. [`fast`]: what a fast algorithm for convolution adds to them.
 //! - [`noisy`]: how far rounding throws a whole network off.
 //! - [`data`] and [`strategy`]: the cases, weighted towards edges.
 //! - [`laws`]: what must hold, and [`conformance!`], which makes tests of it.
@@ -17,6 +17,7 @@
 
 pub mod bound;
 pub mod data;
+pub mod fast;
 pub mod golden;
 mod lab;
 pub mod laws;

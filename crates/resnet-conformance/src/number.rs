@@ -46,6 +46,11 @@ pub trait Number:
     /// The smaller of the two, neither being NaN.
     fn min(self, other: Self) -> Self;
 
+    /// How far from zero an implementation may see it.
+    fn magnitude(self) -> f64 {
+        self.value().abs()
+    }
+
     /// The number where `gate > 0`, zero elsewhere.
     fn where_positive(self, gate: Self) -> Self;
 }
@@ -56,6 +61,8 @@ pub trait Sum<T>: Clone + Default {
     fn add(&mut self, term: T);
     /// The sum of the terms so far.
     fn total(&self) -> T;
+    /// Says that an implementation may err by this much on top of what additions do.
+    fn err(&mut self, _by: f64) {}
 }
 
 /// Adds up terms that an implementation may add in any order.

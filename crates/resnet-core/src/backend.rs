@@ -20,6 +20,21 @@ use crate::{
     Accumulate, DType, GradOut, GradSource, HostData, HostDataMut, Param, Result, Source, TensorDesc,
 };
 
+/// How a backend sums the products of a convolution, for whoever bounds its error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Arithmetic {
+    /// Sums of products in any order, every operation at least as exact as f32's.
+    #[default]
+    Sums,
+    /// Winograd's algorithm `F(tile × tile, 3 × 3)` in f32: outputs in tiles that begin at the first pixel, transforms of columns
+    /// and rows in any order. The finite points are 0, ±1 for tiles of 2; 0, ±1, 2 for tiles of 3; 0, ±1, ½, −2 for tiles of 4.
+    /// Backward-data tiles the gradient it writes; backward-weight takes tiles of `dy` for filters.
+    Winograd {
+        /// Outputs along one axis: 2, 3 or 4.
+        tile: usize,
+    },
+}
+
 /// Running mean and variance of a normalisation, one table row each.
 #[derive(Debug)]
 pub struct Running<'a, Buf> {
@@ -100,6 +115,11 @@ pub trait Backend {
     /// Whether the backend would rather read a materialised value than a source with an affine or a ReLU at this op.
     fn prefers_materialised(&self, _consumer: &Op) -> bool {
         false
+    }
+
+    /// How it sums an op's products. Plainly, unless it says otherwise.
+    fn arithmetic(&self, _op: &Op) -> Arithmetic {
+        Arithmetic::Sums
     }
 
     /// Bytes to normalised activations. `affine`: scale and shift per channel.

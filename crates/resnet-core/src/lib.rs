@@ -17,7 +17,7 @@ pub mod tensor;
 pub mod weights;
 pub mod zoo;
 
-pub use backend::{Backend, RecordingKey, Running};
+pub use backend::{Arithmetic, Backend, RecordingKey, Running};
 pub use error::{Error, Result};
 pub use executor::Executor;
 pub use graph::{Graph, GraphBuilder, NodeId, ParamId, ParamSpec};

@@ -4,8 +4,8 @@ use resnet_core::op::{
     AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
 };
 use resnet_core::{
-    Accumulate, Backend, DType, Error, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running,
-    Source, TensorDesc,
+    Accumulate, Arithmetic, Backend, DType, Error, GradOut, GradSource, HostData, HostDataMut, Param, Result,
+    Running, Source, TensorDesc,
 };
 
 use crate::buffer::{Buffer, buffer_bytes};
@@ -45,7 +45,7 @@ impl CpuBackend {
             Some(n) => n,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        let direct = Direct::new(kernel != Kernel::Im2col);
+        let direct = Direct::new(kernel != Kernel::Im2col, kernel == Kernel::Auto);
         Ok(Self { engine: Engine::new(kernel.isa()?, Threads::new(threads)?, direct) })
     }
 }
@@ -66,7 +66,12 @@ impl Backend for CpuBackend {
     fn describe(&self) -> String {
         let threads = self.engine.threads.count();
         let plural = if threads == 1 { "" } else { "s" };
-        let kernels = if self.engine.direct.enabled() { "micro-kernels" } else { "im2col + matrixmultiply" };
+        let direct = &self.engine.direct;
+        let kernels = match (direct.enabled(), direct.winograd()) {
+            (true, true) => "micro-kernels with Winograd",
+            (true, false) => "micro-kernels",
+            (false, _) => "im2col + matrixmultiply",
+        };
         format!("{}, {threads} thread{plural}, {kernels}, {}", model_name(), self.engine.isa.name())
     }
 
@@ -100,6 +105,10 @@ impl Backend for CpuBackend {
             need.add(op, &mut self.engine.direct)?;
         }
         Ok(need.reserve(&mut self.engine))
+    }
+
+    fn arithmetic(&self, op: &Op) -> Arithmetic {
+        self.engine.direct.arithmetic(op)
     }
 
     fn ingest(&mut self, op: &Ingest, pixels: &Buffer, affine: &Buffer, x: &mut Buffer) -> Result<()> {

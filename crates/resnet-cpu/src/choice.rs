@@ -13,9 +13,11 @@ pub const KERNEL_VARIABLE: &str = "RESNET_CPU_KERNEL";
 /// The kernels of the CPU backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kernel {
-    /// The fastest that this machine has.
+    /// The fastest that this machine has, with Winograd's algorithm for 3 × 3 kernels where it pays.
     #[default]
     Auto,
+    /// The fastest instructions, and plain sums of products.
+    Strict,
     /// Own micro-kernels with AVX-512.
     Avx512,
     /// Own micro-kernels with AVX2 and FMA.
@@ -28,8 +30,8 @@ pub enum Kernel {
 
 impl Kernel {
     /// All of them.
-    pub const ALL: [Kernel; 5] =
-        [Kernel::Auto, Kernel::Avx512, Kernel::Avx2, Kernel::Portable, Kernel::Im2col];
+    pub const ALL: [Kernel; 6] =
+        [Kernel::Auto, Kernel::Strict, Kernel::Avx512, Kernel::Avx2, Kernel::Portable, Kernel::Im2col];
 
     /// The choice of the environment, `Auto` where there is none.
     pub(crate) fn from_env() -> Result<Self> {
@@ -42,7 +44,7 @@ impl Kernel {
     /// The instructions it uses, if this machine has them.
     pub(crate) fn isa(self) -> Result<Isa> {
         let wanted = match self {
-            Kernel::Auto | Kernel::Im2col => return Ok(Isa::detect()),
+            Kernel::Auto | Kernel::Strict | Kernel::Im2col => return Ok(Isa::detect()),
             Kernel::Avx512 => Isa::avx512(),
             Kernel::Avx2 => Isa::avx2(),
             Kernel::Portable => Some(Isa::portable()),
@@ -58,6 +60,7 @@ impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kernel::Auto => "auto",
+            Kernel::Strict => "strict",
             Kernel::Avx512 => "avx512",
             Kernel::Avx2 => "avx2",
             Kernel::Portable => "portable",
@@ -71,7 +74,10 @@ impl FromStr for Kernel {
 
     fn from_str(s: &str) -> Result<Self> {
         Kernel::ALL.into_iter().find(|k| k.to_string() == s).ok_or_else(|| {
-            Error::invalid(KERNEL_VARIABLE, format!("`{s}` is none of auto, avx512, avx2, portable, im2col"))
+            Error::invalid(
+                KERNEL_VARIABLE,
+                format!("`{s}` is none of auto, strict, avx512, avx2, portable, im2col"),
+            )
         })
     }
 }

@@ -14,7 +14,8 @@
 //! - `memory`, `buffer`, `transfer`: memory, and the way in and out.
 //! - `threads`, `engine`, `prepare`: who runs a tile, with which scratch.
 //! - `window`, `load`, `epilogue`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
-//! - `direct`: convolution by micro-kernels. `conv`: the three ops, and im2col.
+//! - `direct`: convolution by micro-kernels. `winograd`: 3 × 3 kernels with fewer multiplications.
+//!   `conv`: the three ops, and im2col.
 //! - `combine`, `max_pool`, `avg_pool`, `norm`, `loss`, `ingest`, `update`: the ops, forward and backward side by side.
 //! - `kernels`: the inner loops and the matrix products. Unsafe code is there and in `direct::blocks`, which cuts a tensor for
 //!   its tasks.
@@ -43,6 +44,7 @@ mod threads;
 mod transfer;
 mod update;
 mod window;
+mod winograd;
 
 pub use backend::CpuBackend;
 pub use buffer::Buffer;

@@ -30,7 +30,7 @@ impl Need {
             {
                 refuse_bf16(op.dtype())?;
                 let need = direct.prepare(op);
-                self.scratch(&need.scratch);
+                self.scratch.grow(&need.scratch);
                 self.partials = self.partials.max(need.partials);
                 self.weights = self.weights.max(need.weights);
                 self.weight_partials = self.weight_partials.max(need.weight_partials);
@@ -46,7 +46,7 @@ impl Need {
             Op::Conv2dBackwardWeight(op) => {
                 refuse_bf16(op.dtype())?;
                 let plan = backward_weight::Plan::new(op);
-                self.scratch(&backward_weight::scratch(op));
+                self.scratch.grow(&backward_weight::scratch(op));
                 self.weight_partials = self.weight_partials.max(plan.weight_partials(op));
                 self.partials = self.partials.max(plan.bias_partials());
             }
@@ -84,23 +84,15 @@ impl Need {
         let rows = extents.n * extents.pixels;
         self.partials = self.partials.max(rows.div_ceil(cut.tile_rows()) * partial_len(width));
         self.weights = self.weights.max(weights::arranged_len(op, rows));
-        self.scratch(&cut.scratch(extents));
-        self.scratch(&ScratchLens { b: BLOCK.max(width), ..Default::default() }); // the mask
+        self.scratch.grow(&cut.scratch(extents));
+        self.scratch.grow(&ScratchLens { b: BLOCK.max(width), ..Default::default() }); // the mask
     }
 
     /// Tiles of a pass, with an epilogue.
     fn pass(&mut self, rows: usize, c: usize) {
         let tile_rows = pass_tile_rows(c);
         self.partials = self.partials.max(rows.div_ceil(tile_rows.min(rows.div_ceil(8))) * partial_len(c));
-        self.scratch(&ScratchLens { a: tile_rows * c, b: BLOCK.max(c), ..Default::default() });
-    }
-
-    fn scratch(&mut self, lens: &ScratchLens) {
-        let most = &mut self.scratch;
-        most.a = most.a.max(lens.a);
-        most.b = most.b.max(lens.b);
-        most.c = most.c.max(lens.c);
-        most.halo = most.halo.max(lens.halo);
+        self.scratch.grow(&ScratchLens { a: tile_rows * c, b: BLOCK.max(c), ..Default::default() });
     }
 
     /// Grows the scratch to what is needed, and returns its bytes.

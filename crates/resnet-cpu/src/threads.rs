@@ -45,13 +45,23 @@ pub(crate) struct Scratch {
 }
 
 /// How much of each kind a task needs.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ScratchLens {
     pub(crate) a: usize,
     pub(crate) b: usize,
     pub(crate) c: usize,
     /// Input pixels of an image.
     pub(crate) halo: usize,
+}
+
+impl ScratchLens {
+    /// Takes in what another task needs.
+    pub(crate) fn grow(&mut self, other: &Self) {
+        self.a = self.a.max(other.a);
+        self.b = self.b.max(other.b);
+        self.c = self.c.max(other.c);
+        self.halo = self.halo.max(other.halo);
+    }
 }
 
 impl Threads {

@@ -13,6 +13,10 @@ fn with(kernel: Kernel) -> CpuBackend {
     })
 }
 
+mod auto {
+    resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Auto));
+}
+
 mod avx512 {
     resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Avx512));
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use resnet_core::op::{Conv2d, Op};
-use resnet_core::{Accumulate, Backend, Result, TensorDesc};
+use resnet_core::{Accumulate, Arithmetic, Backend, Result, TensorDesc};
 
 use super::match_reference;
 use crate::data::Data;
@@ -24,6 +24,10 @@ pub(crate) struct Forward {
 impl Case for Forward {
     fn op(&self) -> &'static str {
         "conv2d"
+    }
+
+    fn arithmetic<B: Backend>(&self, backend: &B) -> Arithmetic {
+        backend.arithmetic(&Op::Conv2d(self.op))
     }
 
     fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Output<B::Buffer>>> {
@@ -57,6 +61,10 @@ impl Case for BackwardData {
         "conv2d_backward_data"
     }
 
+    fn arithmetic<B: Backend>(&self, backend: &B) -> Arithmetic {
+        backend.arithmetic(&Op::Conv2dBackwardData(self.op))
+    }
+
     fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Output<B::Buffer>>> {
         let (op, data) = (&self.op, &mut Data::new(self.seed));
         backend.prepare(&[Op::Conv2dBackwardData(*op)])?;
@@ -84,6 +92,10 @@ impl Case for BackwardWeight {
         "conv2d_backward_weight"
     }
 
+    fn arithmetic<B: Backend>(&self, backend: &B) -> Arithmetic {
+        backend.arithmetic(&Op::Conv2dBackwardWeight(self.op))
+    }
+
     fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Output<B::Buffer>>> {
         let (op, data) = (&self.op, &mut Data::new(self.seed));
         backend.prepare(&[Op::Conv2dBackwardWeight(*op)])?;
@@ -103,19 +115,25 @@ impl Case for BackwardWeight {
 }
 
 pub(crate) fn forward() -> impl Strategy<Value = Forward> {
-    (shapes::conv2d(), forms::source(), any::<bool>(), any::<bool>(), seed())
+    (shapes::conv2d_or_fast(), forms::source(), any::<bool>(), any::<bool>(), seed())
         .prop_map(|(op, x, bias, sums, seed)| Forward { op, x, bias, sums, seed })
 }
 
 pub(crate) fn backward_data() -> impl Strategy<Value = BackwardData> {
-    (shapes::conv2d(), any::<bool>(), forms::grad_out(), seed())
+    (shapes::conv2d_or_fast(), any::<bool>(), forms::grad_out(), seed())
         .prop_map(|(op, norm, out, seed)| BackwardData { op, norm, out, seed })
 }
 
 pub(crate) fn backward_weight() -> impl Strategy<Value = BackwardWeight> {
-    (shapes::conv2d(), forms::source(), any::<bool>(), any::<bool>(), forms::accumulate(), seed()).prop_map(
-        |(op, x, norm, bias, accumulate, seed)| BackwardWeight { op, x, norm, bias, accumulate, seed },
-    )
+    (shapes::conv2d_or_fast(), forms::source(), any::<bool>(), any::<bool>(), forms::accumulate(), seed())
+        .prop_map(|(op, x, norm, bias, accumulate, seed)| BackwardWeight {
+            op,
+            x,
+            norm,
+            bias,
+            accumulate,
+            seed,
+        })
 }
 
 /// [`Backend::conv2d`] with its batch sums matches the reference.

@@ -1,10 +1,11 @@
 //! Convolution in its three directions. All three visit the same taps and differ only in which factor they solve for.
 
 use resnet_core::op::Conv2d;
-use resnet_core::{Accumulate, GradOut, GradSource, Result, Source};
+use resnet_core::{Accumulate, Arithmetic, GradOut, GradSource, Result, Source};
 
 use super::Buffer;
 use super::source::{batch_sums, gradients, put, sums_out, values, write_gradient};
+use crate::fast::{self, Map};
 use crate::number::{Number, Sum, sum_of};
 
 /// Calls `visit(pixel of x, pixel of y, position in the window)` for every tap that lies inside the image.
@@ -55,6 +56,7 @@ impl Channels {
 
 pub(super) fn forward<T: Number>(
     op: &Conv2d,
+    arithmetic: Arithmetic,
     x: Source<'_, Buffer<T>>,
     w: &Buffer<T>,
     bias: Option<&Buffer<T>>,
@@ -80,6 +82,7 @@ pub(super) fn forward<T: Number>(
             }
         }
     });
+    fast::widen(arithmetic, op, Map::Forward, &x, w, &mut acc);
     for (i, (y, mut acc)) in y.iter_mut().zip(acc).enumerate() {
         if let Some(bias) = bias {
             acc.add(bias[i % op.k()]);
@@ -92,6 +95,7 @@ pub(super) fn forward<T: Number>(
 
 pub(super) fn backward_data<T: Number>(
     op: &Conv2d,
+    arithmetic: Arithmetic,
     dy: GradSource<'_, Buffer<T>>,
     w: &Buffer<T>,
     dx: GradOut<'_, Buffer<T>>,
@@ -112,11 +116,13 @@ pub(super) fn backward_data<T: Number>(
             }
         }
     });
+    fast::widen(arithmetic, op, Map::BackwardData, &dy, w, &mut acc);
     write_gradient(OP, &op.x_desc(), dx, acc)
 }
 
 pub(super) fn backward_weight<T: Number>(
     op: &Conv2d,
+    arithmetic: Arithmetic,
     x: Source<'_, Buffer<T>>,
     dy: GradSource<'_, Buffer<T>>,
     dw: &mut Buffer<T>,
@@ -141,6 +147,7 @@ pub(super) fn backward_weight<T: Number>(
             }
         }
     });
+    fast::widen(arithmetic, op, Map::BackwardWeight, &x, &dy, &mut acc);
     put(dw, accumulate, acc);
     if let Some(dbias) = dbias {
         let of_kernel = |k: usize| sum_of(dy.iter().skip(k).step_by(op.k()).copied());

@@ -23,8 +23,8 @@ use resnet_core::op::{
     AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
 };
 use resnet_core::{
-    Accumulate, Backend, DType, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running, Source,
-    TensorDesc,
+    Accumulate, Arithmetic, Backend, DType, GradOut, GradSource, HostData, HostDataMut, Param, Result,
+    Running, Source, TensorDesc,
 };
 
 use crate::bound::Bounded;
@@ -33,26 +33,35 @@ pub use buffer::Buffer;
 
 /// The reference backend.
 #[derive(Clone, Copy, Debug)]
-pub struct Reference<T = f64>(PhantomData<T>);
+pub struct Reference<T = f64> {
+    /// What the intervals of a convolution must hold.
+    arithmetic: Arithmetic,
+    number: PhantomData<T>,
+}
 
 // A derived impl would ask for `T: Default`.
 impl<T> Default for Reference<T> {
     fn default() -> Self {
-        Self(PhantomData)
+        Self { arithmetic: Arithmetic::Sums, number: PhantomData }
     }
 }
 
 impl Reference {
     /// The reference in f64.
     pub fn new() -> Self {
-        Self(PhantomData)
+        Self::default()
     }
 }
 
 impl Reference<Bounded> {
     /// The reference that also bounds the error of f32 arithmetic.
     pub fn bounded() -> Self {
-        Self(PhantomData)
+        Self::default()
+    }
+
+    /// The same for a convolution that a backend computes with this arithmetic.
+    pub fn bounding(arithmetic: Arithmetic) -> Self {
+        Self { arithmetic, ..Self::default() }
     }
 }
 
@@ -116,7 +125,7 @@ impl<T: Number> Backend for Reference<T> {
         y: &mut Self::Buffer,
         sums: Option<&mut Self::Buffer>,
     ) -> Result<()> {
-        conv2d::forward(op, x, w, bias, y, sums)
+        conv2d::forward(op, self.arithmetic, x, w, bias, y, sums)
     }
 
     fn conv2d_backward_data(
@@ -126,7 +135,7 @@ impl<T: Number> Backend for Reference<T> {
         w: &Self::Buffer,
         dx: GradOut<'_, Self::Buffer>,
     ) -> Result<()> {
-        conv2d::backward_data(op, dy, w, dx)
+        conv2d::backward_data(op, self.arithmetic, dy, w, dx)
     }
 
     fn conv2d_backward_weight(
@@ -138,7 +147,7 @@ impl<T: Number> Backend for Reference<T> {
         dbias: Option<&mut Self::Buffer>,
         accumulate: Accumulate,
     ) -> Result<()> {
-        conv2d::backward_weight(op, x, dy, dw, dbias, accumulate)
+        conv2d::backward_weight(op, self.arithmetic, x, dy, dw, dbias, accumulate)
     }
 
     fn combine(

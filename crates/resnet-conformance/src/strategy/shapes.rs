@@ -115,6 +115,19 @@ pub fn conv2d() -> impl Strategy<Value = Conv2d> {
     })
 }
 
+/// Convolutions, a third of them such that fast algorithms apply: 3 × 3, stride 1, enough channels, odd maps and paddings.
+pub fn conv2d_or_fast() -> impl Strategy<Value = Conv2d> {
+    let wide = || prop::sample::select(vec![16usize, 17, 24, 32, 33]);
+    let fast = (1..=3usize, 1..=11usize, 1..=11usize, wide(), wide(), padding(2)).prop_filter_map(
+        "too large or no output",
+        |(n, h, w, c, k, padding)| {
+            let op = Conv2d::new((n, h, w, c), k, (3, 3), 1, padding, 1, F32).ok()?;
+            (small(op.x_desc()) && small(op.y_desc()) && op.macs() <= MOST_MACS).then_some(op)
+        },
+    );
+    prop_oneof![2 => conv2d(), 1 => fast]
+}
+
 /// Passes over an activation.
 pub fn combine() -> impl Strategy<Value = Combine> {
     (batch(), extent(), extent(), channels()).prop_filter_map("too large", |(n, h, w, c)| {

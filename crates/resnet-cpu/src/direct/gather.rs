@@ -74,7 +74,8 @@ impl<R: Rows> Gather<'_, R> {
         let rows = cell.pixels.start / columns..cell.pixels.end / columns;
         let reach = self.geometry.rows.reach(rows.clone());
         let input = scratch.take(reach.len() * self.geometry.in_columns * v * self.depth);
-        self.evaluate(reach.clone(), cell.pictures.clone(), input);
+        let pixels = reach.start * self.geometry.in_columns..reach.end * self.geometry.in_columns;
+        evaluate(self.isa, &self.rows, self.n, self.depth, pixels, cell.pictures.clone(), input);
         // All panels that fit the budget are used for one tile after the other, then the next ones for the whole cell.
         let panel = self.geometry.window.0 * self.geometry.window.1 * self.depth * WIDTH;
         let group = (WEIGHT_BUDGET / panel).max(1);
@@ -83,23 +84,6 @@ impl<R: Rows> Gather<'_, R> {
             for row in rows.clone() {
                 self.row(row, reach.start, first..(first + group).min(n_panels), panel, cell, input);
             }
-        }
-    }
-
-    /// Evaluates input rows of some pictures: `rows × columns × pictures × depth`.
-    fn evaluate(&self, rows: Range<usize>, pictures: Range<usize>, out: &mut [f32]) {
-        let len = pictures.len() * self.depth;
-        let pixels = rows.start * self.geometry.in_columns..rows.end * self.geometry.in_columns;
-        if pictures.len() == self.n {
-            if !pixels.is_empty() {
-                let all = pixels.start * self.n..pixels.end * self.n;
-                self.rows.eval(self.isa, all, 0..self.depth, out, self.depth);
-            }
-            return;
-        }
-        for (pixel, out) in pixels.zip(out.chunks_exact_mut(len)) {
-            let from = pixel * self.n + pictures.start..pixel * self.n + pictures.end;
-            self.rows.eval(self.isa, from, 0..self.depth, out, self.depth);
         }
     }
 
@@ -162,5 +146,27 @@ impl<R: Rows> Gather<'_, R> {
                 product(self.isa, a, b, taps, self.depth, tile, self.add);
             }
         }
+    }
+}
+
+/// Evaluates some pixels of some of `n` pictures: `pixels × pictures × depth`.
+pub(crate) fn evaluate(
+    isa: Isa,
+    rows: &impl Rows,
+    n: usize,
+    depth: usize,
+    pixels: Range<usize>,
+    pictures: Range<usize>,
+    out: &mut [f32],
+) {
+    if pictures.len() == n {
+        if !pixels.is_empty() {
+            rows.eval(isa, pixels.start * n..pixels.end * n, 0..depth, out, depth);
+        }
+        return;
+    }
+    for (pixel, out) in pixels.zip(out.chunks_exact_mut(pictures.len() * depth)) {
+        let from = pixel * n + pictures.start..pixel * n + pictures.end;
+        rows.eval(isa, from, 0..depth, out, depth);
     }
 }

@@ -5,23 +5,25 @@
 //! - [`panels`]: weights as the micro-kernel wants them.
 //! - [`blocks`]: how an output is cut into cells that tasks write.
 //! - [`gather`]: forward and backward-data. [`weight`]: backward-weight.
+//! - [`direction`]: what forward and backward-data have in common, also with [tiles](crate::winograd).
 //! - this file: the three ops, from checked buffers to finished results.
 //!
 //! The micro-kernel itself is [`product`](crate::kernels::product).
 
 #[allow(unsafe_code)]
 pub(crate) mod blocks;
+mod direction;
 pub(crate) mod gather;
 pub(crate) mod geometry;
 pub(crate) mod panels;
 pub(crate) mod weight;
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use resnet_core::op::Conv2d;
+use resnet_core::Arithmetic;
+use resnet_core::op::{Conv2d, Op};
 
 use crate::engine::Engine;
 use crate::epilogue::{BLOCK, Forward, GradTarget, partial_len};
@@ -29,28 +31,26 @@ use crate::kernels::sums;
 use crate::load::{GradLoad, Load};
 use crate::stats;
 use crate::threads::{ScratchLens, grown};
+use crate::winograd::{self, Tiling};
 
 use blocks::{Cell, for_cells};
-use gather::Gather;
+use direction::Direction;
 use geometry::Geometry;
 use weight::WeightPass;
 
 /// Plans that outlive an op.
 pub(crate) struct Direct {
     enabled: bool,
+    winograd: bool,
     plans: HashMap<Conv2d, Arc<Plan>>,
 }
 
 /// How one convolution is cut in each direction.
 struct Plan {
-    forward: Geometry,
-    backward: Geometry,
-    /// Stretches of the kernels that are not on padding everywhere.
-    forward_used: Vec<Range<usize>>,
-    backward_used: Vec<Range<usize>>,
-    forward_cut: gather::Cut,
-    backward_cut: gather::Cut,
-    weight_cut: weight::Cut,
+    forward: Direction,
+    backward: Direction,
+    weight: weight::Cut,
+    weight_tiles: Option<(Tiling, winograd::weight::Cut)>,
 }
 
 /// Memory that one op needs in any direction.
@@ -63,13 +63,19 @@ pub(crate) struct Need {
 }
 
 impl Direct {
-    pub(crate) fn new(enabled: bool) -> Self {
-        Self { enabled, plans: HashMap::new() }
+    /// Whether these kernels compute at all, and whether they may use fast algorithms.
+    pub(crate) fn new(enabled: bool, winograd: bool) -> Self {
+        Self { enabled, winograd, plans: HashMap::new() }
     }
 
     /// Whether these kernels compute at all, or `matrixmultiply`.
     pub(crate) fn enabled(&self) -> bool {
         self.enabled
+    }
+
+    /// Whether fast algorithms are used.
+    pub(crate) fn winograd(&self) -> bool {
+        self.winograd
     }
 
     /// Whether these kernels compute an op: all convolutions but grouped ones, those with very large windows and those of
@@ -80,15 +86,30 @@ impl Direct {
         self.enabled && deep && op.groups() == 1 && op.r() * op.s() <= gather::MAX_TAPS
     }
 
+    /// How an op's products are summed.
+    pub(crate) fn arithmetic(&self, op: &Op) -> Arithmetic {
+        let (Op::Conv2d(conv) | Op::Conv2dBackwardData(conv) | Op::Conv2dBackwardWeight(conv)) = op else {
+            return Arithmetic::Sums;
+        };
+        if !self.winograd || !self.handles(conv) {
+            return Arithmetic::Sums;
+        }
+        let tiling = match op {
+            Op::Conv2dBackwardData(_) => winograd::tiling(conv, &Geometry::backward(conv), true),
+            Op::Conv2dBackwardWeight(_) => winograd::weight_tiling(conv, &Geometry::forward(conv)),
+            _ => winograd::tiling(conv, &Geometry::forward(conv), false),
+        };
+        tiling.map_or(Arithmetic::Sums, |t| Arithmetic::Winograd { tile: t.m() })
+    }
+
     fn plan(&mut self, op: &Conv2d) -> Arc<Plan> {
+        let winograd = self.winograd;
         let plan = self.plans.entry(*op).or_insert_with(|| {
-            let (forward, backward) = (Geometry::forward(op), Geometry::backward(op));
+            let (forward, backward) = (Direction::forward(op, winograd), Direction::backward(op, winograd));
+            let tiling = winograd.then(|| winograd::weight_tiling(op, &forward.geometry)).flatten();
             Arc::new(Plan {
-                forward_cut: gather::Cut::new(&forward, op.n(), op.c()),
-                backward_cut: gather::Cut::new(&backward, op.n(), op.k()),
-                weight_cut: weight::Cut::new(op, &forward),
-                forward_used: forward.used(op.c()),
-                backward_used: backward.used(op.k()),
+                weight: weight::Cut::new(op, &forward.geometry),
+                weight_tiles: tiling.map(|t| (t, winograd::weight::Cut::new(op, &forward.geometry, t))),
                 forward,
                 backward,
             })
@@ -99,20 +120,32 @@ impl Direct {
     /// Plans an op, and says what memory it needs.
     pub(crate) fn prepare(&mut self, op: &Conv2d) -> Need {
         let plan = self.plan(op);
-        let taps = op.r() * op.s();
-        let (forward, backward, weight) = (&plan.forward_cut, &plan.backward_cut, &plan.weight_cut);
-        Need {
-            scratch: ScratchLens {
-                a: forward.scratch.max(backward.scratch).max(weight.input),
-                b: weight.gradient.max(BLOCK).max(op.c()),
-                ..ScratchLens::default()
-            },
-            partials: (forward.grid.len() * 3 * op.k())
-                .max(backward.grid.len() * partial_len(op.c()))
-                .max(weight.n_chunks * op.k()),
-            weights: panels::len(op.k(), taps, op.c()).max(panels::len(op.c(), taps, op.k())),
-            weight_partials: weight.n_chunks * panels::len(op.k(), taps, op.c()),
-        }
+        let (forward, backward) = (&plan.forward, &plan.backward);
+        let mut need = Need {
+            scratch: ScratchLens { b: BLOCK.max(op.c()), ..ScratchLens::default() },
+            partials: (forward.grid().len() * 3 * op.k()).max(backward.grid().len() * partial_len(op.c())),
+            weights: forward.weights_len().max(backward.weights_len()),
+            weight_partials: 0,
+        };
+        need.scratch.grow(&forward.scratch());
+        need.scratch.grow(&backward.scratch());
+        let panels = panels::len(op.k(), op.r() * op.s(), op.c());
+        let n_chunks = match &plan.weight_tiles {
+            Some((tiling, cut)) => {
+                need.scratch.grow(&cut.scratch);
+                need.weights = need.weights.max(panels);
+                need.weight_partials = cut.n_chunks * winograd::weight::sums_len(op, *tiling);
+                cut.n_chunks
+            }
+            None => {
+                let cut = &plan.weight;
+                need.scratch.grow(&ScratchLens { a: cut.input, b: cut.gradient, ..ScratchLens::default() });
+                need.weight_partials = cut.n_chunks * panels;
+                cut.n_chunks
+            }
+        };
+        need.partials = need.partials.max(n_chunks * op.k());
+        need
     }
 }
 
@@ -127,23 +160,12 @@ pub(crate) fn forward(
     sums: Option<&mut [f64]>,
 ) {
     let plan = engine.direct.plan(op);
-    let (k, isa) = (op.k(), engine.isa);
-    let panels = engine.weights.take(panels::len(k, op.r() * op.s(), op.c()));
-    panels::forward(&engine.threads, op, &plan.forward_used, w, panels);
-    let gather = Gather {
-        isa,
-        n: op.n(),
-        depth: op.c(),
-        width: k,
-        geometry: &plan.forward,
-        rows: x,
-        panels,
-        add: false,
-    };
-    let grid = plan.forward_cut.grid;
+    let (k, isa, forward) = (op.k(), engine.isa, &plan.forward);
+    let weights = forward.arrange(&engine.threads, isa, op, w, &mut engine.weights);
+    let grid = forward.grid();
     let partials = grown(&mut engine.partials, grid.len() * 3 * k);
     for_cells(&engine.threads, grid, k, y, partials, 3 * k, |cell, partial, scratch| {
-        gather.cell(cell, &mut scratch.a);
+        forward.cell(isa, x, weights, false, cell, scratch);
         for pixel in cell.pixels.clone() {
             epilogue.add_bias(cell.at(pixel));
         }
@@ -185,25 +207,14 @@ pub(crate) fn backward_data(
     target: GradTarget<'_>,
 ) {
     let plan = engine.direct.plan(op);
-    let c = op.c();
-    let panels = engine.weights.take(panels::len(c, op.r() * op.s(), op.k()));
-    panels::backward(&engine.threads, op, &plan.backward_used, w, panels);
+    let (c, isa, backward) = (op.c(), engine.isa, &plan.backward);
+    let weights = backward.arrange(&engine.threads, isa, op, w, &mut engine.weights);
     let GradTarget { dx, add, epilogue, sums } = target;
-    let gather = Gather {
-        isa: engine.isa,
-        n: op.n(),
-        depth: op.k(),
-        width: c,
-        geometry: &plan.backward,
-        rows: dy,
-        panels,
-        add,
-    };
-    let grid = plan.backward_cut.grid;
+    let grid = backward.grid();
     let len = partial_len(c);
     let partials = grown(&mut engine.partials, grid.len() * len);
     for_cells(&engine.threads, grid, c, dx, partials, len, |cell, partial, scratch| {
-        gather.cell(cell, &mut scratch.a);
+        backward.cell(isa, dy, weights, add, cell, scratch);
         for pixel in cell.pixels.clone() {
             let first_row = pixel * op.n() + cell.pictures.start;
             epilogue.finish(cell.at(pixel), first_row, partial, &mut scratch.b);
@@ -223,23 +234,31 @@ pub(crate) fn backward_weight(
     add: bool,
 ) {
     let plan = engine.direct.plan(op);
-    let (k, cut) = (op.k(), plan.weight_cut);
-    let pass = WeightPass {
-        isa: engine.isa,
-        op,
-        geometry: &plan.forward,
-        used: &plan.forward_used,
-        cut,
-        x,
-        dy,
-        with_bias: dbias.is_some(),
+    let Engine { isa, threads, partials, weights, weight_partials, .. } = engine;
+    let (isa, k, geometry, with_bias) = (*isa, op.k(), &plan.forward.geometry, dbias.is_some());
+    let panels_len = panels::len(k, op.r() * op.s(), op.c());
+    let biases = if let Some((tiling, cut)) = plan.weight_tiles {
+        let pass = winograd::weight::WeightPass { isa, op, geometry, tiling, cut, x, dy, with_bias };
+        let len = winograd::weight::sums_len(op, tiling);
+        let sums = weight_partials.take(cut.n_chunks * len);
+        let biases = grown(partials, cut.n_chunks * k);
+        let chunks = sums.par_chunks_exact_mut(len).zip(biases.par_chunks_exact_mut(k)).enumerate();
+        threads.run(chunks, |(i, (sums, dbias)), scratch| pass.chunk(i, sums, dbias, scratch));
+        let panels = weights.take(panels_len);
+        winograd::weight::finish(threads, isa, tiling, op.c(), sums, len, panels);
+        let all = 0..op.r() * op.s() * op.c();
+        panels::reduce(threads, op, std::slice::from_ref(&all), panels, dw, add);
+        biases
+    } else {
+        let (cut, used) = (plan.weight, &plan.forward.used[..]);
+        let pass = WeightPass { isa, op, geometry, used, cut, x, dy, with_bias };
+        let sums = weight_partials.take(cut.n_chunks * panels_len);
+        let biases = grown(partials, cut.n_chunks * k);
+        let chunks = sums.par_chunks_exact_mut(panels_len).zip(biases.par_chunks_exact_mut(k)).enumerate();
+        threads.run(chunks, |(i, (dw, dbias)), scratch| pass.chunk(i, dw, dbias, scratch));
+        panels::reduce(threads, op, used, sums, dw, add);
+        biases
     };
-    let len = panels::len(k, op.r() * op.s(), op.c());
-    let weights = engine.weight_partials.take(cut.n_chunks * len);
-    let biases = grown(&mut engine.partials, cut.n_chunks * k);
-    let chunks = weights.par_chunks_exact_mut(len).zip(biases.par_chunks_exact_mut(k)).enumerate();
-    engine.threads.run(chunks, |(i, (dw, dbias)), scratch| pass.chunk(i, dw, dbias, scratch));
-    panels::reduce(&engine.threads, op, &plan.forward_used, weights, dw, add);
     if let Some(dbias) = dbias {
         stats::merge_bias(biases, k, dbias, add);
     }

@@ -5,12 +5,14 @@
 //! [`gemm`] is the matrix product behind all convolutions.
 
 pub(crate) mod gemm;
+mod lanes;
 pub(crate) mod load;
 pub(crate) mod pool;
 pub(crate) mod product;
 pub(crate) mod sums;
 pub(crate) mod transpose;
 pub(crate) mod update;
+pub(crate) mod winograd;
 
 /// Vector instructions that the machine running the program has.
 ///

@@ -10,6 +10,7 @@
 //! multiply-adds: the two load ports and the two multiply-add ports are both kept busy.
 //! With AVX2 and FMA the same tile is computed in quarters of 4 × 16, without either in pieces of 4 × 8.
 
+use super::lanes::Lanes;
 use super::{Isa, Level};
 
 /// Rows of a tile.
@@ -135,21 +136,6 @@ struct Operands<'a> {
     add: bool,
 }
 
-/// A vector register.
-trait Lanes: Copy {
-    const N: usize;
-    /// # Safety
-    /// Of this and all below: the instructions must be there, and pointers must be good for [`Lanes::N`] numbers
-    /// (`splat`: for one).
-    unsafe fn zero() -> Self;
-    unsafe fn load(p: *const f32) -> Self;
-    unsafe fn splat(p: *const f32) -> Self;
-    /// `a · b + self`.
-    unsafe fn add_product(self, a: Self, b: Self) -> Self;
-    unsafe fn plus(self, other: Self) -> Self;
-    unsafe fn store(self, p: *mut f32);
-}
-
 /// The first `M` rows and `V` vectors of columns, from row `i` and column `j` on.
 ///
 /// # Safety
@@ -209,42 +195,11 @@ unsafe fn pieces<L: Lanes, const M: usize, const V: usize>(o: &Operands<'_>, row
     }
 }
 
-impl Lanes for [f32; 4] {
-    const N: usize = 4;
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        [0.0; 4]
-    }
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> Self {
-        // SAFETY: the caller vouches for four numbers.
-        unsafe { p.cast::<[f32; 4]>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn splat(p: *const f32) -> Self {
-        // SAFETY: the caller vouches for one number.
-        unsafe { [*p; 4] }
-    }
-    #[inline(always)]
-    unsafe fn add_product(self, a: Self, b: Self) -> Self {
-        std::array::from_fn(|i| a[i] * b[i] + self[i])
-    }
-    #[inline(always)]
-    unsafe fn plus(self, other: Self) -> Self {
-        std::array::from_fn(|i| self[i] + other[i])
-    }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32) {
-        // SAFETY: the caller vouches for four numbers.
-        unsafe { p.cast::<[f32; 4]>().write_unaligned(self) }
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{HALF, Lanes, Operands, piece, pieces};
+    use super::{HALF, Operands, piece, pieces};
 
     /// # Safety
     /// As [`run`](super::run), and the CPU must have AVX-512 F.
@@ -280,63 +235,4 @@ mod x86 {
         // SAFETY: the caller vouches for the pointers and the instructions.
         unsafe { pieces::<__m256, 4, 2>(o, rows) }
     }
-
-    macro_rules! lanes {
-        ($ty:ty, $n:literal, $zero:ident, $load:ident, $splat:ident, $fma:ident, $add:ident, $store:ident) => {
-            impl Lanes for $ty {
-                const N: usize = $n;
-                // SAFETY (all methods): each is one instruction; the caller vouches for it and for the pointers.
-                #[inline(always)]
-                unsafe fn zero() -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $zero() }
-                }
-                #[inline(always)]
-                unsafe fn load(p: *const f32) -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $load(p) }
-                }
-                #[inline(always)]
-                unsafe fn splat(p: *const f32) -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $splat(*p) }
-                }
-                #[inline(always)]
-                unsafe fn add_product(self, a: Self, b: Self) -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $fma(a, b, self) }
-                }
-                #[inline(always)]
-                unsafe fn plus(self, other: Self) -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $add(self, other) }
-                }
-                #[inline(always)]
-                unsafe fn store(self, p: *mut f32) {
-                    // SAFETY: as said above.
-                    unsafe { $store(p, self) }
-                }
-            }
-        };
-    }
-    lanes!(
-        __m512,
-        16,
-        _mm512_setzero_ps,
-        _mm512_loadu_ps,
-        _mm512_set1_ps,
-        _mm512_fmadd_ps,
-        _mm512_add_ps,
-        _mm512_storeu_ps
-    );
-    lanes!(
-        __m256,
-        8,
-        _mm256_setzero_ps,
-        _mm256_loadu_ps,
-        _mm256_set1_ps,
-        _mm256_fmadd_ps,
-        _mm256_add_ps,
-        _mm256_storeu_ps
-    );
 }

@@ -1,0 +1,145 @@
+//! What forward and backward-data have in common: an output cut into cells, weights in panels, and one of two ways to sum.
+
+use std::ops::Range;
+
+use resnet_core::op::Conv2d;
+
+use super::blocks::{Cell, Grid};
+use super::gather::{self, Gather};
+use super::geometry::Geometry;
+use super::panels;
+use crate::kernels::Isa;
+use crate::load::Rows;
+use crate::memory::Memory;
+use crate::threads::{Scratch, ScratchLens, Threads};
+use crate::winograd::gather::Tiles;
+use crate::winograd::{self, Tiling};
+
+/// A direction of one convolution.
+pub(crate) struct Direction {
+    pub(crate) geometry: Geometry,
+    /// Stretches of the kernels that are not on padding everywhere.
+    pub(crate) used: Vec<Range<usize>>,
+    backward: bool,
+    /// Pictures, channels to sum over, channels of the output.
+    n: usize,
+    depth: usize,
+    width: usize,
+    ways: Ways,
+}
+
+enum Ways {
+    /// Sums over all taps.
+    Taps(gather::Cut),
+    /// Tiles between transforms.
+    Tiles(Tiling, winograd::gather::Cut),
+}
+
+impl Direction {
+    /// Of `y` from `x`.
+    pub(crate) fn forward(op: &Conv2d, winograd: bool) -> Self {
+        Self::new(op, Geometry::forward(op), false, (op.c(), op.k()), winograd)
+    }
+
+    /// Of `dx` from `dy`.
+    pub(crate) fn backward(op: &Conv2d, winograd: bool) -> Self {
+        Self::new(op, Geometry::backward(op), true, (op.k(), op.c()), winograd)
+    }
+
+    fn new(
+        op: &Conv2d,
+        geometry: Geometry,
+        backward: bool,
+        (depth, width): (usize, usize),
+        winograd: bool,
+    ) -> Self {
+        let tiling = winograd.then(|| winograd::tiling(op, &geometry, backward)).flatten();
+        let ways = match tiling {
+            Some(t) => Ways::Tiles(t, winograd::gather::Cut::new(&geometry, t, op.n(), depth, width)),
+            None => Ways::Taps(gather::Cut::new(&geometry, op.n(), depth)),
+        };
+        Self { used: geometry.used(depth), geometry, backward, n: op.n(), depth, width, ways }
+    }
+
+    /// How the output is cut.
+    pub(crate) fn grid(&self) -> Grid {
+        match &self.ways {
+            Ways::Taps(cut) => cut.grid,
+            Ways::Tiles(_, cut) => cut.grid,
+        }
+    }
+
+    /// What a task needs.
+    pub(crate) fn scratch(&self) -> ScratchLens {
+        match &self.ways {
+            Ways::Taps(cut) => ScratchLens { a: cut.scratch, ..ScratchLens::default() },
+            Ways::Tiles(_, cut) => cut.scratch,
+        }
+    }
+
+    fn panels_len(&self) -> usize {
+        panels::len(self.width, self.geometry.window.0 * self.geometry.window.1, self.depth)
+    }
+
+    /// Floats of the arranged weights, and of what is on the way.
+    pub(crate) fn weights_len(&self) -> usize {
+        self.panels_len()
+            + match &self.ways {
+                Ways::Taps(_) => 0,
+                Ways::Tiles(t, _) => winograd::filters_len(*t, self.width, self.depth),
+            }
+    }
+
+    /// Arranges the weights as [`Direction::cell`] reads them.
+    pub(crate) fn arrange<'m>(
+        &self,
+        threads: &Threads,
+        isa: Isa,
+        op: &Conv2d,
+        w: &[f32],
+        memory: &'m mut Memory,
+    ) -> &'m [f32] {
+        let (panels, filters) = memory.take(self.weights_len()).split_at_mut(self.panels_len());
+        let all = 0..op.r() * op.s() * self.depth;
+        let used = match &self.ways {
+            Ways::Taps(_) => &self.used[..],
+            Ways::Tiles(..) => std::slice::from_ref(&all),
+        };
+        if self.backward {
+            panels::backward(threads, op, used, w, panels);
+        } else {
+            panels::forward(threads, op, used, w, panels);
+        }
+        match &self.ways {
+            Ways::Taps(_) => panels,
+            Ways::Tiles(t, _) => {
+                winograd::filters(threads, isa, t.n, self.backward, self.depth, panels, filters);
+                filters
+            }
+        }
+    }
+
+    /// Computes a cell of the output.
+    pub(crate) fn cell(
+        &self,
+        isa: Isa,
+        rows: impl Rows,
+        weights: &[f32],
+        add: bool,
+        cell: &mut Cell<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let Self { geometry, n, depth, width, .. } = self;
+        let (n, depth, width) = (*n, *depth, *width);
+        match self.ways {
+            Ways::Taps(_) => {
+                let gather = Gather { isa, n, depth, width, geometry, rows, panels: weights, add };
+                gather.cell(cell, &mut scratch.a);
+            }
+            Ways::Tiles(tiling, _) => {
+                let tiles = Tiles { isa, n, depth, width, geometry, tiling, rows, filters: weights, add };
+                tiles.cell(cell, scratch);
+            }
+        }
+    }
+}

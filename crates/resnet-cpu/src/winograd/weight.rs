@@ -1,0 +1,214 @@
+//! Backward-weight by tiles.
+//!
+//! A tile of the gradient acts as the filter, and the sum over tiles and pictures is taken between the transforms: for each of
+//! the `n · n` positions a product of (channels × rows) and (rows × kernels), rows being tiles × pictures. One transform at the
+//! end makes the gradient of the kernels. Tasks take some blocks of pictures and leave sums of their own, which are added in
+//! order before it.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use resnet_core::op::Conv2d;
+
+use super::gather::Input;
+use super::matrices::MOST;
+use super::{FILTER_GRADIENT, GRADIENT, PAD, Tiling, transform};
+use crate::direct::geometry::Geometry;
+use crate::direct::panels;
+use crate::kernels::product::{HALF, Left, ROWS, Tap, Tile, WIDTH, product};
+use crate::kernels::{Isa, load, sums};
+use crate::load::{GradLoad, Load, Rows};
+use crate::threads::{Scratch, ScratchLens, Threads};
+
+/// How the work is cut. Depends on the problem alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Pictures per block.
+    block: usize,
+    /// Output rows per band.
+    band: usize,
+    /// Blocks per chunk.
+    chunk: usize,
+    /// Chunks, each with sums of its own.
+    pub(crate) n_chunks: usize,
+    /// Floats of scratch.
+    pub(crate) scratch: ScratchLens,
+}
+
+/// Floats of the sums of one chunk, in panels.
+pub(crate) fn sums_len(op: &Conv2d, tiling: Tiling) -> usize {
+    panels::len(op.k(), tiling.products(), op.c())
+}
+
+impl Cut {
+    pub(crate) fn new(op: &Conv2d, geometry: &Geometry, tiling: Tiling) -> Self {
+        /// Floats of both transformed operands.
+        const OPERANDS: usize = 256 * 1024;
+        /// Rows of a product: enough to pay for reading and writing the sums.
+        const MIN_ROWS: usize = 128;
+        /// Most chunks, and most floats in all their sums together while there are more than two.
+        const CHUNKS: usize = 16;
+        const SUMS: usize = 4 << 20;
+        let (n, m, products) = (op.n(), tiling.m(), tiling.products());
+        let width = op.k().next_multiple_of(WIDTH);
+        let (tile_rows, tile_columns) = tiling.tiles((op.p(), op.q()));
+        let wanted = (OPERANDS / (products * (op.c() + width))).max(MIN_ROWS);
+        let fits = |tiles: usize| (wanted / tiles).max(1);
+        let whole = fits(tile_rows * tile_columns);
+        let (rows, block) = if whole >= ROWS {
+            (tile_rows, whole / ROWS * ROWS)
+        } else {
+            (1, fits(tile_columns).next_multiple_of(4))
+        };
+        let block = block.min(n.div_ceil(2)).max(1);
+        let n_blocks = n.div_ceil(block);
+        let wanted = (SUMS / sums_len(op, tiling)).clamp(2, CHUNKS).min(n_blocks);
+        let chunk = n_blocks.div_ceil(wanted);
+        let band = (rows * m).min(op.p());
+        let reach = |o: usize| geometry.rows.reach(o..(o + band).min(op.p())).len();
+        let input = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0) * op.w() + 1;
+        let n_rows = rows * tile_columns * block;
+        let scratch = ScratchLens {
+            a: input * (block * op.c() + PAD),
+            b: (band * op.q() + 1) * (block * WIDTH + PAD) + products * (n_rows * WIDTH + PAD),
+            c: products * (n_rows * op.c() + PAD),
+            halo: 0,
+        };
+        Self { block, band, chunk, n_chunks: n_blocks.div_ceil(chunk), scratch }
+    }
+}
+
+/// Backward-weight of one op.
+pub(crate) struct WeightPass<'a> {
+    pub(crate) isa: Isa,
+    pub(crate) op: &'a Conv2d,
+    pub(crate) geometry: &'a Geometry,
+    pub(crate) tiling: Tiling,
+    pub(crate) cut: Cut,
+    pub(crate) x: Load<'a>,
+    pub(crate) dy: GradLoad<'a>,
+    pub(crate) with_bias: bool,
+}
+
+impl WeightPass<'_> {
+    /// Sets the sums and `dbias` to those over one chunk of the batch.
+    pub(crate) fn chunk(&self, chunk: usize, sums: &mut [f32], dbias: &mut [f64], scratch: &mut Scratch) {
+        sums.fill(0.0);
+        dbias.fill(0.0);
+        let n = self.op.n();
+        let blocks = chunk * self.cut.chunk..((chunk + 1) * self.cut.chunk).min(n.div_ceil(self.cut.block));
+        for block in blocks {
+            let pictures = block * self.cut.block..((block + 1) * self.cut.block).min(n);
+            for first in (0..self.op.p()).step_by(self.cut.band) {
+                let rows = first..(first + self.cut.band).min(self.op.p());
+                self.band(rows, pictures.clone(), sums, dbias, scratch);
+            }
+        }
+    }
+
+    fn band(
+        &self,
+        rows: Range<usize>,
+        pictures: Range<usize>,
+        sums: &mut [f32],
+        dbias: &mut [f64],
+        scratch: &mut Scratch,
+    ) {
+        let (op, tiling) = (self.op, self.tiling);
+        let (products, c) = (tiling.products(), op.c());
+        let (tile_rows, tile_columns) = tiling.tiles((rows.len(), op.q()));
+        let n_rows = tile_rows * tile_columns * pictures.len();
+        let Scratch { a, b, c: values, .. } = scratch;
+        let values = values.take(products * (n_rows * c + PAD));
+        let input = Input { isa: self.isa, n: op.n(), depth: c, geometry: self.geometry, tiling };
+        input.transform(&self.x, rows.clone(), pictures.clone(), a, values);
+
+        let n_pixels = rows.len() * op.q();
+        let len = pictures.len() * WIDTH;
+        let (dy_len, stride) = ((n_pixels + 1) * (len + PAD), n_rows * WIDTH + PAD);
+        let (dy, transformed) = b.take(dy_len + products * stride).split_at_mut(dy_len);
+        for (panel, sums) in sums.chunks_exact_mut(products * c * WIDTH).enumerate() {
+            let channels = panel * WIDTH..((panel + 1) * WIDTH).min(op.k());
+            self.gradient(&rows, &pictures, channels.clone(), dy);
+            if self.with_bias {
+                for pixel in dy.chunks_exact(len + PAD).take(n_pixels) {
+                    sums::columns(self.isa, &pixel[..len], WIDTH, &mut dbias[channels.clone()]);
+                }
+            }
+            self.transform_gradient(rows.len(), len, dy, transformed);
+            let width = if channels.len() <= HALF { HALF } else { WIDTH };
+            for xi in 0..products {
+                let x = &values[xi * (n_rows * c + PAD)..][..n_rows * c];
+                let dy = &transformed[xi * stride..][..n_rows * WIDTH];
+                let sums = &mut sums[xi * c * WIDTH..][..c * WIDTH];
+                for first in (0..c).step_by(ROWS) {
+                    let a = Left { data: &x[first..], row: 1, step: c };
+                    let rows = ROWS.min(c - first);
+                    let tile = Tile { data: &mut sums[first * WIDTH..], stride: WIDTH, rows, width };
+                    product(self.isa, a, dy, &[Tap::default()], n_rows, tile, true);
+                }
+            }
+        }
+    }
+
+    /// Evaluates one panel of the gradient, and a pixel of zeros after it: `pixels × pictures × 32`.
+    fn gradient(
+        &self,
+        rows: &Range<usize>,
+        pictures: &Range<usize>,
+        channels: Range<usize>,
+        out: &mut [f32],
+    ) {
+        let (n, len) = (self.op.n(), pictures.len() * WIDTH);
+        if channels.len() < WIDTH {
+            out.fill(0.0);
+        }
+        let pixels = rows.start * self.op.q()..rows.end * self.op.q();
+        out[pixels.len() * (len + PAD)..].fill(0.0);
+        for (pixel, out) in pixels.zip(out.chunks_exact_mut(len + PAD)) {
+            let from = pixel * n + pictures.start..pixel * n + pictures.end;
+            self.dy.eval(self.isa, from, channels.clone(), &mut out[..len], WIDTH);
+        }
+    }
+
+    /// `n · n × tiles × pictures × 32` from `pixels × pictures × 32`.
+    fn transform_gradient(&self, rows: usize, len: usize, dy: &[f32], out: &mut [f32]) {
+        let (m, columns) = (self.tiling.m(), self.op.q());
+        let (tile_rows, tile_columns) = self.tiling.tiles((rows, columns));
+        let (zero, n_tiles) = (rows * columns * (len + PAD), tile_rows * tile_columns);
+        for tile in 0..n_tiles {
+            let (p, q) = (tile / tile_columns * m, tile % tile_columns * m);
+            let mut from = [zero; MOST * MOST];
+            for i in 0..m.min(rows - p) {
+                for j in 0..m.min(columns - q) {
+                    from[i * m + j] = ((p + i) * columns + q + j) * (len + PAD);
+                }
+            }
+            let out = &mut out[tile * len..];
+            transform::<GRADIENT>(self.isa, self.tiling.n, dy, &from, len, out, n_tiles * len + PAD);
+        }
+    }
+}
+
+/// Adds up what the chunks left, in their order, and transforms it to the gradient of nine taps, in panels.
+pub(crate) fn finish(
+    threads: &Threads,
+    isa: Isa,
+    tiling: Tiling,
+    depth: usize,
+    chunks: &mut [f32],
+    sums_len: usize,
+    panels: &mut [f32],
+) {
+    let (products, len) = (tiling.products(), depth * WIDTH);
+    let (first, others) = chunks.split_at_mut(sums_len);
+    let others = &*others;
+    let panels = first.par_chunks_exact_mut(products * len).zip(panels.par_chunks_exact_mut(9 * len));
+    threads.run(panels.enumerate(), |(i, (sums, panel)), _| {
+        for chunk in others.chunks_exact(sums_len) {
+            load::add(isa, sums, &chunk[i * products * len..][..products * len]);
+        }
+        let from: [usize; MOST * MOST] = std::array::from_fn(|xi| xi * len);
+        transform::<FILTER_GRADIENT>(isa, tiling.n, sums, &from[..products], len, panel, len);
+    });
+}
