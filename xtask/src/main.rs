@@ -66,6 +66,11 @@ enum Task {
     /// PyTorch is prepared as for `bench --against torch`.
     #[command(disable_help_flag = true)]
     Curves(Rest),
+    /// Check the CUDA backend on this machine's GPU and time it beside PyTorch; `--rehearse` takes the emulator instead
+    #[command(disable_help_flag = true)]
+    GpuCheck(Rest),
+    /// Pack what `gpu-check` needs for a machine with a GPU and without Rust or a network
+    GpuPack(cuda::pack::Args),
     /// Run all tests: arguments of `cargo test`
     #[command(disable_help_flag = true)]
     Test(Rest),
@@ -88,6 +93,8 @@ fn main() -> ExitCode {
             Task::Curves(args) => bench::curves(args.rest),
             Task::Data(args) => hand_over::package("xtask-data", "xtask-data", args.rest),
             Task::CudaWheels(args) => cuda::wheels::run(args),
+            Task::GpuCheck(args) => cuda::pack::check(args.rest),
+            Task::GpuPack(args) => cuda::pack::pack(args),
             Task::Test(args) => hand_over::test(args.rest),
             Task::Tidy => tidy::run(),
             Task::Ci(args) => ci::run(args),

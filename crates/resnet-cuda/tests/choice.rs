@@ -21,8 +21,16 @@ struct Lab {
 }
 
 impl Lab {
+    /// On the emulator, or on the device that `RESNET_TEST_MACHINE=gpu0` names.
     fn new(choice: Choice) -> Self {
-        Lab { backend: common::emulated().with_choice(choice), seed: 7 }
+        let named = std::env::var("RESNET_TEST_MACHINE").unwrap_or_default();
+        let backend = match named.strip_prefix("gpu") {
+            Some(ordinal) => {
+                CudaBackend::new(ordinal.parse().expect("a number follows `gpu`")).expect("opens")
+            }
+            None => common::emulated(),
+        };
+        Lab { backend: backend.with_choice(choice), seed: 7 }
     }
 
     fn zeros(&mut self, desc: &TensorDesc) -> Buffer {

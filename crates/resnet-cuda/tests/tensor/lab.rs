@@ -1,8 +1,12 @@
-//! A machine with tensors on it.
+//! A machine with tensors on it: the emulator, or the device that `RESNET_TEST_MACHINE=gpu0` names.
 
 use half::{bf16, f16};
+use resnet_cuda::compile::Cache;
+use resnet_cuda::machine::device::Gpu;
 use resnet_cuda::machine::emulator::{Emulator, compiler};
 use resnet_cuda::machine::{Machine, Memory};
+use resnet_cuda::probe;
+use resnet_cuda::search::{Environment, Search};
 use resnet_cuda::tensor::args::{GradSourceArgs, SourceArgs};
 use resnet_cuda::tensor::{Element, Step};
 
@@ -10,17 +14,28 @@ use crate::near::Near;
 
 /// Runs a test with an emulator, or prints one loud line where there is no C++ compiler.
 pub(crate) fn with_lab(element: Element, test: impl FnOnce(&mut Lab)) {
-    if compiler().is_none() {
-        assert!(std::env::var_os("RESNET_TEST_REQUIRE_EMULATOR").is_none(), "there is no C++ compiler");
-        eprintln!("SKIPPED: no C++ compiler, so no emulator");
-        return;
-    }
-    let machine = Emulator::new().expect("there is a compiler");
+    let Some(machine) = machine() else { return };
     test(&mut Lab { machine, element, kept: Vec::new() });
 }
 
+fn machine() -> Option<Box<dyn Machine>> {
+    let named = std::env::var("RESNET_TEST_MACHINE").unwrap_or_default();
+    if let Some(ordinal) = named.strip_prefix("gpu") {
+        let search = Search::usual(&Environment::of_process());
+        let ordinal = ordinal.parse().expect("a number follows `gpu`");
+        let device = probe(&search, ordinal).unwrap_or_else(|error| panic!("{error}"));
+        return Some(Box::new(Gpu::open(&search, device, Some(Cache::usual())).expect("opens")));
+    }
+    if compiler().is_none() {
+        assert!(std::env::var_os("RESNET_TEST_REQUIRE_EMULATOR").is_none(), "there is no C++ compiler");
+        eprintln!("SKIPPED: no C++ compiler, so no emulator");
+        return None;
+    }
+    Some(Box::new(Emulator::new().expect("there is a compiler")))
+}
+
 pub(crate) struct Lab {
-    machine: Emulator,
+    machine: Box<dyn Machine>,
     pub(crate) element: Element,
     kept: Vec<Memory>,
 }

@@ -1,0 +1,99 @@
+//! `cargo xtask gpu-check`: everything that takes a GPU, in one run, with one results file.
+//!
+//! It checks that kernels compute what they must and then how fast they are beside PyTorch.
+//! What is missing (a device, PyTorch, a tool) is named in the results, and the rest goes on.
+//! The program finds what it runs beside itself, so a folder made by `cargo xtask gpu-pack` works on a machine without Rust
+//! and without a network.
+//!
+//! Modules in reading order:
+//! - `programs`: what lies beside this program, and running it with a time limit.
+//! - `report`: the results file.
+//! - `machine`: device, driver and versions.
+//! - `suites`: conformance, laws of tensor cores, parity, memory checking.
+//! - `training`: five steps on the CPU and on the device from the same weights.
+//! - `timing`: steps of ours; `torch`: of PyTorch's.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+mod machine;
+mod programs;
+mod report;
+mod suites;
+mod timing;
+mod torch;
+mod training;
+
+use programs::{Clock, Programs};
+use report::{Outcome, Report};
+
+/// Check the CUDA backend on this machine's device and time it beside PyTorch.
+#[derive(Parser)]
+#[command(name = "cargo xtask gpu-check", bin_name = "cargo xtask gpu-check")]
+struct Args {
+    /// The results, as Markdown
+    #[arg(long, value_name = "FILE", default_value = "gpu-check.md")]
+    md: PathBuf,
+    /// Number of the device
+    #[arg(long, default_value_t = 0)]
+    device: usize,
+    /// A Python that has torch and torchvision [default: RESNET_TORCH_PYTHON, or python3]
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
+    /// Minutes for everything; what does not fit is named and left out
+    #[arg(long, default_value_t = 9.0)]
+    minutes: f64,
+    /// Run the emulator in place of a device, on small cases: whether this program itself works
+    #[arg(long)]
+    rehearse: bool,
+    /// Where the programs lie that this one runs [default: beside it]
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
+}
+
+/// What to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Device(usize),
+    Emulator,
+}
+
+fn main() -> ExitCode {
+    match check(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs everything and writes the results. Whether nothing failed.
+fn check(args: &Args) -> Result<bool> {
+    let clock = Clock::start(Duration::from_secs_f64(60.0 * args.minutes.clamp(0.1, 600.0)));
+    let target = if args.rehearse { Target::Emulator } else { Target::Device(args.device) };
+    let programs = Programs::find(args.programs.as_deref())?;
+    let python = args.python.clone().unwrap_or_else(torch::usual_python);
+    let mut report = Report::new(target);
+
+    let found = machine::describe(&mut report, target, &programs, &python);
+    if found {
+        suites::run_all(&mut report, target, &programs, &clock);
+        report.step("Five training steps beside the CPU", || training::compare(target));
+        timing::table(&mut report, target, &programs, &python, &clock);
+    } else {
+        report.add("Everything else", Outcome::left_out("there is no device to run it on"), "");
+    }
+
+    let text = report.markdown(clock.elapsed());
+    println!("{text}");
+    std::fs::write(&args.md, text).with_context(|| format!("cannot write {}", args.md.display()))?;
+    eprintln!("written to {}", args.md.display());
+    Ok(report.passed())
+}

@@ -1,0 +1,123 @@
+//! The results file.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::Target;
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It did what it must.
+    Passed,
+    /// It did not, or could not be run although it should: why.
+    Failed(String),
+    /// Something it needs is not here: what.
+    LeftOut(String),
+}
+
+impl Outcome {
+    pub(crate) fn left_out(why: impl Into<String>) -> Self {
+        Outcome::LeftOut(why.into())
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Outcome::Passed => "passed".to_owned(),
+            Outcome::Failed(why) => format!("**failed**: {why}"),
+            Outcome::LeftOut(why) => format!("left out: {why}"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Section {
+    title: String,
+    outcome: Outcome,
+    seconds: f64,
+    body: String,
+}
+
+/// What was found, step by step.
+#[derive(Debug)]
+pub(crate) struct Report {
+    target: Target,
+    sections: Vec<Section>,
+}
+
+impl Report {
+    pub(crate) fn new(target: Target) -> Self {
+        Report { target, sections: Vec::new() }
+    }
+
+    /// Adds what a step left.
+    pub(crate) fn add(&mut self, title: &str, outcome: Outcome, body: impl Into<String>) {
+        self.timed(title, outcome, body.into(), Duration::ZERO);
+    }
+
+    /// Runs a step, says so on the terminal, and adds what it left.
+    pub(crate) fn step(&mut self, title: &str, step: impl FnOnce() -> Result<(Outcome, String)>) {
+        eprintln!("== {title}");
+        let start = Instant::now();
+        let (outcome, body) =
+            step().unwrap_or_else(|error| (Outcome::Failed(format!("{error:#}")), String::new()));
+        eprintln!("   {} ({:.1} s)", outcome.text(), start.elapsed().as_secs_f64());
+        self.timed(title, outcome, body, start.elapsed());
+    }
+
+    fn timed(&mut self, title: &str, outcome: Outcome, body: String, time: Duration) {
+        self.sections.push(Section { title: title.to_owned(), outcome, seconds: time.as_secs_f64(), body });
+    }
+
+    /// Whether nothing failed and a device was checked.
+    pub(crate) fn passed(&self) -> bool {
+        let failed = |section: &Section| matches!(section.outcome, Outcome::Failed(_));
+        !self.sections.iter().any(failed)
+    }
+
+    pub(crate) fn markdown(&self, time: Duration) -> String {
+        let mut text = String::from("# GPU check\n\n");
+        match self.target {
+            Target::Device(_) => {}
+            Target::Emulator => text.push_str(
+                "**A rehearsal**: the emulator stood in for a device, on small cases. The times say nothing about a GPU.\n\n",
+            ),
+        }
+        text.push_str("| step | outcome | seconds |\n|---|---|--:|\n");
+        for Section { title, outcome, seconds, .. } in &self.sections {
+            // A table's row is one line, whatever an error says.
+            let outcome = outcome.text().replace('\n', " ").replace('|', "/");
+            text.push_str(&format!("| {title} | {outcome} | {seconds:.1} |\n"));
+        }
+        text.push_str(&format!("\nAll in {:.0} s.\n", time.as_secs_f64()));
+        for Section { title, body, .. } in self.sections.iter().filter(|section| !section.body.is_empty()) {
+            text.push_str(&format!("\n## {title}\n\n{}\n", body.trim_end()));
+        }
+        text
+    }
+}
+
+/// Text as a Markdown block that keeps its lines.
+pub(crate) fn block(text: &str) -> String {
+    format!("```text\n{}\n```\n", text.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_is_seen_and_named() {
+        let mut report = Report::new(Target::Device(0));
+        report.step("one", || Ok((Outcome::Passed, "body".to_owned())));
+        report.add("two", Outcome::left_out("no tool"), "");
+        assert!(report.passed());
+        report.step("three", || anyhow::bail!("a | b\nc"));
+        assert!(!report.passed());
+        let text = report.markdown(Duration::from_secs(1));
+        assert!(text.contains("| one | passed |") && text.contains("| two | left out: no tool |"), "{text}");
+        assert!(text.contains("| three | **failed**: a / b c |"), "{text}");
+        assert!(text.contains("## one\n\nbody\n") && !text.contains("## two"), "{text}");
+    }
+}
