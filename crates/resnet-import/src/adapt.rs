@@ -1,5 +1,6 @@
 //! Another number of classes, channels or pixels than the file's.
 
+use resnet_core::Graph;
 use resnet_core::zoo::ResNetSpec;
 
 use crate::Result;
@@ -20,9 +21,7 @@ pub(crate) fn adapt(
     let graph = spec.build()?;
 
     if classes != old_classes {
-        for (i, param) in graph.params().iter().enumerate().filter(|(_, p)| p.name.starts_with("fc.")) {
-            values[i] = param.init.fill(&param.shape, options.seed, i as u64);
-        }
+        fresh_head(&graph, &mut values, options.seed);
         notes.push(format!("{classes} classes instead of the file's {old_classes}: fc starts fresh"));
     }
     if channels != old_channels {
@@ -38,6 +37,13 @@ pub(crate) fn adapt(
         });
     }
     Ok((spec, values))
+}
+
+/// Draws the classifier as [`initial_values`](resnet_core::init::initial_values) does.
+pub(crate) fn fresh_head(graph: &Graph, values: &mut [Vec<f32>], seed: u64) {
+    for (i, param) in graph.params().iter().enumerate().filter(|(_, p)| p.name.starts_with("fc.")) {
+        values[i] = param.init.fill(&param.shape, seed, i as u64);
+    }
 }
 
 /// One channel: the sum. More: the old ones in turn, times `old / new`, so that a picture of equal channels gives what it gave.

@@ -35,18 +35,35 @@ fn digest_in(name: &str) -> Option<&str> {
     (hex && (8..=64).contains(&digest.len())).then_some(digest)
 }
 
-fn sha256(path: &Path) -> Result<String> {
+/// SHA-256 of a file in hexadecimal; of a folder, that of its files one after the other, by name.
+///
+/// # Errors
+/// [`Error::File`] if it cannot be read.
+pub fn sha256(path: &Path) -> Result<String> {
+    let mut digest = Sha256::new();
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        let at = |e: std::io::Error| Error::File { path: path.to_owned(), why: format!("cannot list: {e}") };
+        let entries: std::io::Result<Vec<_>> = std::fs::read_dir(path).map_err(at)?.collect();
+        files = entries.map_err(at)?.into_iter().map(|e| e.path()).filter(|p| p.is_file()).collect();
+        files.sort();
+    }
+    for file in files {
+        add(&mut digest, &file)?;
+    }
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn add(digest: &mut Sha256, path: &Path) -> Result<()> {
     let at = |e: std::io::Error| Error::File { path: path.to_owned(), why: format!("cannot read: {e}") };
     let mut file = File::open(path).map_err(at)?;
-    let mut digest = Sha256::new();
     let mut chunk = vec![0; 1 << 18];
     loop {
         match file.read(&mut chunk).map_err(at)? {
-            0 => break,
+            0 => return Ok(()),
             n => digest.update(&chunk[..n]),
         }
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

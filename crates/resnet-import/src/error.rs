@@ -39,7 +39,7 @@ pub enum Error {
     Unrecognised(String),
 
     /// Tensors that do not fit the network, each by name.
-    #[error("the weights do not fit {}: {report}", report.arch)]
+    #[error("{}the weights do not fit {}: {report}", at(&report.file), report.arch)]
     Mismatch {
         /// Every difference.
         report: Box<Report>,
@@ -57,4 +57,9 @@ pub enum Error {
     /// A network that cannot be built, or weights that cannot be processed.
     #[error(transparent)]
     Core(#[from] resnet_core::Error),
+}
+
+/// `file: `, or nothing where no file is known.
+fn at(file: &std::path::Path) -> String {
+    if file.as_os_str().is_empty() { String::new() } else { format!("{}: ", file.display()) }
 }

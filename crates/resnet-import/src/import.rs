@@ -8,6 +8,7 @@ use resnet_core::zoo::{ResNetSpec, Variant};
 use resnet_core::{Graph, Preprocessing};
 
 use crate::checksum;
+use crate::classes;
 use crate::container::Archive;
 use crate::dialect::{Dialect, Renamed, Source};
 use crate::infer;
@@ -71,16 +72,38 @@ pub struct Imported {
     pub values: Vec<Vec<f32>>,
     /// How pictures become its input.
     pub preprocessing: Preprocessing,
+    /// Names of its classes, where they are known.
+    pub classes: Option<Vec<String>>,
     /// What was found and changed.
     pub report: Report,
 }
 
 impl Imported {
+    /// Names of the classes; those that nobody named are numbered.
+    pub fn class_names(&self) -> Vec<String> {
+        self.classes.clone().unwrap_or_else(|| classes::numbered(self.spec.classes))
+    }
+
     /// What a safetensors file of this network says about itself.
     pub fn metadata(&self) -> Metadata {
         let mut metadata = describe(&self.spec);
         self.preprocessing.describe(&mut metadata);
+        // A list of texts always serialises.
+        if let Some(Ok(json)) = self.classes.as_ref().map(serde_json::to_string) {
+            metadata.insert(classes::METADATA_KEY.into(), json);
+        }
         metadata
+    }
+
+    /// Starts the classifier anew, as it starts without any weights.
+    ///
+    /// # Errors
+    /// [`Error::Core`] if the network cannot be built.
+    pub fn start_head_fresh(&mut self, seed: u64) -> Result<()> {
+        adapt::fresh_head(&self.spec.build()?, &mut self.values, seed);
+        self.report.fresh_head = true;
+        self.classes = None;
+        Ok(())
     }
 
     /// Writes a safetensors file with our names, its network and its pre-processing.
@@ -110,8 +133,14 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported> {
     let archive = Archive::open(path)?;
     let mut imported = import_archive(archive, options).map_err(|e| match e {
         Error::Unrecognised(why) => Error::Unrecognised(format!("{}: {why}", path.display())),
+        Error::Mismatch { mut report } => {
+            report.file = path.to_owned();
+            Error::Mismatch { report }
+        }
+        Error::Core(resnet_core::Error::Weights(why)) => Error::File { path: path.to_owned(), why },
         other => other,
     })?;
+    imported.report.file = path.to_owned();
     imported.report.notes.splice(0..0, notes);
     Ok(imported)
 }
@@ -139,6 +168,12 @@ pub fn import_archive(mut archive: Archive, options: &Options) -> Result<Importe
         .map_err(|why| Error::Unrecognised(format!("looks like {}, but {why}", found.dialect)))?;
     let placed = place(&found, renamed, &mut report);
     let (file_spec, stored) = file_spec(&archive, &placed, found.dialect, options)?;
+    let names = match classes::stored(archive.metadata(), file_spec.classes)? {
+        None if found.dialect.knows_imagenet() && file_spec.classes == 1000 => Some(classes::imagenet()),
+        names => names,
+    };
+    let file_classes = file_spec.classes;
+    report.described = archive.metadata().contains_key("spec");
     report.arch = file_spec.arch.clone();
     let graph = file_spec.build()?;
     let values = fill(&mut archive, &graph, &placed, options.seed, &mut report)?;
@@ -148,10 +183,13 @@ pub fn import_archive(mut archive: Archive, options: &Options) -> Result<Importe
 
     let (spec, values) = adapt::adapt(file_spec, values, options, &mut report.notes)?;
     let preprocessing = match stored {
-        Some(stored) if spec.channels == stored.mean.len() => stored,
-        _ => found.dialect.preprocessing(spec.height, spec.width, spec.channels),
+        Some(stored) => stored.for_channels(spec.channels).for_size(spec.height, spec.width),
+        None => found.dialect.preprocessing(spec.height, spec.width, spec.channels),
     };
-    Ok(Imported { spec, values, preprocessing, report })
+    preprocessing.check(spec.channels, spec.height, spec.width)?;
+    report.fresh_head |= spec.classes != file_classes;
+    let classes = names.filter(|_| !report.fresh_head);
+    Ok(Imported { spec, values, preprocessing, classes, report })
 }
 
 /// A tensor of the file with our name and the shape it has in our order.
@@ -205,7 +243,10 @@ fn file_spec(
         let (channels, classes) = (spec.channels, spec.classes);
         let conventions = spec.conventions;
         spec = arch.clone().channels(channels).classes(classes).size(height, width);
-        spec.conventions = conventions;
+        // Another library's file is as the library is; one with our names is as its name says.
+        if dialect != Dialect::Torchvision {
+            spec.conventions = conventions;
+        }
     }
     if let Some(variant) = options.variant {
         spec.variant = variant;
@@ -263,6 +304,7 @@ fn fill(
     // A file without a classifier is a trunk, which adapting gives a new head.
     if report.missing == ["fc.weight", "fc.bias"] && !placed.iter().any(|p| p.ours.0.starts_with("fc.")) {
         report.missing.clear();
+        report.fresh_head = true;
         report
             .notes
             .push(format!("no classifier in the file: fc starts fresh with {} classes", graph.classes()));

@@ -21,6 +21,7 @@
 
 mod adapt;
 mod checksum;
+pub mod classes;
 pub mod container;
 pub mod dialect;
 pub mod error;
@@ -33,6 +34,7 @@ mod profile;
 pub mod report;
 mod unwrap;
 
+pub use checksum::sha256;
 pub use dialect::{Dialect, Source};
 pub use error::{Error, Result};
 pub use import::{Imported, Options, import, import_archive};

@@ -1,9 +1,13 @@
 //! What an import found, as data and in words.
 
 use std::fmt;
+use std::path::PathBuf;
+
+use resnet_core::weights::few;
+use serde::Serialize;
 
 /// A tensor that is in the file and in the network, but has another shape or type.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Misshapen {
     /// Name in the network.
     pub name: String,
@@ -16,10 +20,16 @@ pub struct Misshapen {
 }
 
 /// What an import found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
+    /// The file, where it was read from one.
+    pub file: PathBuf,
     /// The network.
     pub arch: String,
+    /// Whether the file itself says which network it is for, as those of this project do.
+    pub described: bool,
+    /// Whether the classifier starts fresh: another number of classes was wanted, or the file has none.
+    pub fresh_head: bool,
     /// Container, library and how the network was chosen, one line each; then every change that was made to the weights.
     pub notes: Vec<String>,
     /// Parameters of the network that were taken from the file.
@@ -39,12 +49,13 @@ impl Report {
     }
 }
 
+/// Lists name a dozen tensors and count the rest; the whole report can be serialised.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tensors fit", self.n_fitting)?;
         let mut list = |what: &str, names: &[String]| match names.len() {
             0 => Ok(()),
-            n => write!(f, "; {n} {what}: {}", names.join(", ")),
+            n => write!(f, "; {n} {what}: {}", few(names.iter())),
         };
         list("missing", &self.missing)?;
         list("unexpected", &self.unexpected)?;

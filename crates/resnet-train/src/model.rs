@@ -54,14 +54,23 @@ impl Model {
         Ok(Self { spec, classes, preprocessing, values })
     }
 
+    /// What its file says about itself: network, classes and pre-processing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the names of the classes cannot be written.
+    pub fn metadata(&self) -> Result<Metadata> {
+        let mut metadata = weights::describe(&self.spec);
+        put(&mut metadata, "classes", &self.classes)?;
+        self.preprocessing.describe(&mut metadata);
+        Ok(metadata)
+    }
+
     /// The file.
     ///
     /// # Errors
     /// As [`weights::write_graph`].
     pub fn to_bytes(&self, graph: &Graph) -> Result<Vec<u8>> {
-        let mut metadata = weights::describe(&self.spec);
-        put(&mut metadata, "classes", &self.classes)?;
-        self.preprocessing.describe(&mut metadata);
+        let metadata = self.metadata()?;
         Ok(weights::write_graph(vec![], graph, &metadata, |id| Ok(self.values[id.0].as_slice().into()))?)
     }
 }

@@ -80,6 +80,11 @@ impl RunDir {
         Ok(Self { path, vfs, _lock: lock })
     }
 
+    /// Whether there is a checkpoint to go on from, good or not.
+    pub fn has_checkpoint(&self) -> bool {
+        std::fs::read_dir(self.path.join("checkpoints")).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path

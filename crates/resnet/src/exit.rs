@@ -48,18 +48,34 @@ fn chain(error: &anyhow::Error) -> String {
 
 fn is_usage(error: &anyhow::Error) -> bool {
     error.chain().any(|e| {
-        if let Some(e) = e.downcast_ref::<resnet_core::Error>() {
-            return matches!(e, resnet_core::Error::Invalid { .. } | resnet_core::Error::UnknownArch { .. });
-        }
-        if let Some(e) = e.downcast_ref::<resnet_train::Error>() {
-            use resnet_train::Error;
-            return matches!(
-                e,
-                Error::Invalid { .. } | Error::Recipe { .. } | Error::RunDir { .. } | Error::RunTaken { .. }
-            );
-        }
+        // Errors that pass another one on do not show it as their cause, so each is asked for what it holds.
         e.is::<Usage>()
+            || e.downcast_ref().is_some_and(is_core_usage)
+            || e.downcast_ref().is_some_and(is_import_usage)
+            || e.downcast_ref().is_some_and(is_train_usage)
+            || e.downcast_ref().is_some_and(|e| match e {
+                resnet::StartError::Recipe(e) => is_train_usage(e),
+                resnet::StartError::Weights(e) => is_import_usage(e),
+                _ => false,
+            })
     })
+}
+
+fn is_core_usage(e: &resnet_core::Error) -> bool {
+    matches!(e, resnet_core::Error::Invalid { .. } | resnet_core::Error::UnknownArch { .. })
+}
+
+fn is_import_usage(e: &resnet_import::Error) -> bool {
+    matches!(e, resnet_import::Error::Core(e) if is_core_usage(e))
+}
+
+fn is_train_usage(e: &resnet_train::Error) -> bool {
+    use resnet_train::Error;
+    match e {
+        Error::Core(e) => is_core_usage(e),
+        Error::Invalid { .. } | Error::Recipe { .. } | Error::RunDir { .. } | Error::RunTaken { .. } => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ mod exit;
 mod runs;
 mod signals;
 mod view;
-mod weights_file;
 
 use clap::Parser;
 

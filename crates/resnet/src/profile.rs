@@ -267,7 +267,9 @@ impl<B: Backend> Backend for Timed<B> {
         affine: &B::Buffer,
         coeffs: &mut B::Buffer,
     ) -> Result<()> {
-        self.time("norm_frozen_backward", op.c().to_string(), 0, |b| b.norm_frozen_backward(op, affine, coeffs))
+        self.time("norm_frozen_backward", op.c().to_string(), 0, |b| {
+            b.norm_frozen_backward(op, affine, coeffs)
+        })
     }
 
     fn norm_backward_finish(

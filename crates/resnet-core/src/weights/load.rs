@@ -6,6 +6,7 @@ use std::io::{Read, Seek};
 use ndarray::ArrayD;
 use safetensors::Dtype;
 
+use super::few::few;
 use super::header::Header;
 use super::reader::Reader;
 use crate::{Error, Graph, ParamId, Result};
@@ -51,20 +52,21 @@ impl LoadReport {
     }
 }
 
+/// Lists name a dozen tensors and count the rest.
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tensors fit", self.n_fitting)?;
         if !self.missing.is_empty() {
-            write!(f, "; {} missing: {}", self.missing.len(), self.missing.join(", "))?;
+            write!(f, "; {} missing: {}", self.missing.len(), few(self.missing.iter()))?;
         }
         if !self.unexpected.is_empty() {
-            write!(f, "; {} unexpected: {}", self.unexpected.len(), self.unexpected.join(", "))?;
+            write!(f, "; {} unexpected: {}", self.unexpected.len(), few(self.unexpected.iter()))?;
         }
         if !self.misfits.is_empty() {
             let one =
                 |m: &Misfit| format!("{} is {} {:?}, {:?} wanted", m.name, m.found.0, m.found.1, m.wanted);
-            let all: Vec<String> = self.misfits.iter().map(one).collect();
-            write!(f, "; {} misshapen: {}", all.len(), all.join(", "))?;
+            let all = self.misfits.iter().map(one);
+            write!(f, "; {} misshapen: {}", all.len(), few(all))?;
         }
         Ok(())
     }

@@ -21,12 +21,14 @@
 //! # Ok::<(), resnet_core::Error>(())
 //! ```
 
+mod few;
 mod header;
 mod load;
 mod meta;
 mod reader;
 mod writer;
 
+pub use few::few;
 pub use header::{Header, MAX_HEADER_BYTES, MAX_RANK, MAX_TENSORS, Metadata, TensorInfo};
 pub use load::{LoadReport, Misfit, Strictness, compare, load, load_values};
 pub use meta::{describe, described_spec};

@@ -230,6 +230,11 @@ impl Dialect {
         }
     }
 
+    /// Whether its networks of 1000 classes are ImageNet's.
+    pub(crate) fn knows_imagenet(self) -> bool {
+        !matches!(self, Dialect::D2l | Dialect::KerasOrder | Dialect::PaddleTutorial)
+    }
+
     /// How its networks want their pictures, for a size of rows and columns.
     pub(crate) fn preprocessing(self, height: usize, width: usize, channels: usize) -> Preprocessing {
         let profile = match self {

@@ -5,6 +5,7 @@
 //!
 //! Everything but the table `[run]` and `data.dir` decides the result. Those two may change when a run is resumed.
 
+mod finetune;
 mod open;
 mod optimizer;
 mod set;
@@ -12,6 +13,7 @@ mod shipped;
 mod size;
 mod validate;
 
+pub use finetune::{Finetune, FreezeNorm, Head, Start};
 pub use optimizer::{Adam, OptimizerRecipe, Sgd};
 pub use shipped::{DEFAULT, Shipped};
 pub use size::Size;
@@ -42,6 +44,9 @@ pub struct Recipe {
     pub schedule: Schedule,
     /// What is done to training pictures at random.
     pub augment: AugmentRecipe,
+    /// Learning on from trained weights, where the run does not start from scratch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finetune: Option<Finetune>,
     /// What does not change the result: workers, logging, checkpoints.
     pub run: RunRecipe,
 }

@@ -3,7 +3,7 @@
 use resnet_core::preprocessing::{ChannelOrder, Interpolation, Preprocessing, Resize};
 use resnet_core::zoo::{self, ResNetSpec};
 
-use super::{DataRecipe, Recipe, Shipped, Size};
+use super::{DataRecipe, Recipe, Shipped, Size, Start};
 use crate::data::transform::Erase;
 use crate::data::{Dataset, Known, Loader, LoaderOptions, Pipeline, Transform, sample};
 use crate::{Error, Result};
@@ -26,6 +26,11 @@ impl DataRecipe {
 }
 
 impl Recipe {
+    /// What was found in the weights that this run starts from, if it starts from any.
+    pub(crate) fn start(&self) -> Option<&Start> {
+        self.finetune.as_ref()?.start.as_ref()
+    }
+
     /// The network for this data.
     ///
     /// # Errors
@@ -41,6 +46,9 @@ impl Recipe {
             let why = format!("{}, but the pictures have {}", m.channels.unwrap_or_default(), data.channels);
             return Err(Error::invalid("model.channels", why));
         }
+        if let Some(start) = self.start() {
+            return self.started(start, classes, data);
+        }
         let size = self.size(data);
         let mut spec =
             zoo::arch(&m.arch)?.classes(classes).channels(data.channels).size(size.height, size.width);
@@ -54,6 +62,17 @@ impl Recipe {
             spec = spec.zero_init_residual(on);
         }
         Ok(spec)
+    }
+
+    /// The network of the weights, which was made to fit the data when the run was started.
+    fn started(&self, start: &Start, classes: usize, data: &Dataset) -> Result<ResNetSpec> {
+        let found = (start.network.classes, start.network.channels);
+        if found != (classes, data.channels) {
+            let wanted = format!("{classes} classes and pictures of {} channels", data.channels);
+            let why = format!("a network of {} classes and {} channels for {wanted}", found.0, found.1);
+            return Err(Error::invalid("finetune.start", why));
+        }
+        Ok(start.network.clone())
     }
 
     /// Rows and columns of the pictures that the network sees.
@@ -86,6 +105,9 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::normalisation`]; [`Error::Invalid`] for a resize to less than is cut out.
     pub fn preprocessing(&self, data: &Dataset) -> Result<Preprocessing> {
+        if let Some(start) = self.start() {
+            return self.started_preprocessing(start, data);
+        }
         let Size { height, width } = self.size(data);
         let (mean, std) = self.normalisation(data)?;
         let longer = height.max(width);
@@ -104,6 +126,16 @@ impl Recipe {
             interpolation: self.data.interpolation.unwrap_or(Interpolation::Bilinear),
             ..exact
         })
+    }
+
+    /// That of the weights, which they were trained on. `data.mean` and `data.std` go before it.
+    fn started_preprocessing(&self, start: &Start, data: &Dataset) -> Result<Preprocessing> {
+        let stored = start.preprocessing.clone();
+        if self.data.mean.is_none() {
+            return Ok(stored);
+        }
+        let (mean, std) = self.normalisation(data)?;
+        Ok(Preprocessing { mean, std, scale: 1.0 / 255.0, ..stored })
     }
 
     /// Shuffled, augmented batches to learn from, each one part of a step. `preprocessing` is usually

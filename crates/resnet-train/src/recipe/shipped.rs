@@ -24,8 +24,12 @@ impl Shipped {
     pub const SAMPLE: &str = "fashion-mnist-sample";
 
     /// All of them.
-    pub const ALL: [Shipped; 3] =
-        [shipped!("fashion-sample"), shipped!("fashion-mnist-28"), shipped!("d2l-fashion-mnist-96")];
+    pub const ALL: [Shipped; 4] = [
+        shipped!("fashion-sample"),
+        shipped!("fashion-mnist-28"),
+        shipped!("d2l-fashion-mnist-96"),
+        shipped!("finetune"),
+    ];
 
     /// The recipe of this name.
     pub fn from_name(name: &str) -> Option<Self> {

@@ -20,7 +20,20 @@ impl Recipe {
         self.validate_crop()?;
         share("augment.flip", self.augment.flip, true)?;
         share("augment.erase", self.augment.erase, true)?;
+        self.validate_finetune()?;
         self.validate_run()
+    }
+
+    fn validate_finetune(&self) -> Result<()> {
+        let Some(f) = &self.finetune else { return Ok(()) };
+        positive("finetune.lr_decay", f.lr_decay)?;
+        positive("finetune.head_lr", f.head_lr)?;
+        match &f.freeze_until {
+            Some(name) if name.is_empty() => {
+                refuse("finetune.freeze_until", "no name", "a layer, such as layer4")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn validate_data(&self) -> Result<()> {

@@ -48,6 +48,8 @@ pub struct Trainer<B: Backend> {
     /// Norm of all gradients, where they are clipped.
     norm: Option<B::Buffer>,
     at: Position,
+    /// Whether the weights that the recipe wants to start from have not been given, nor a checkpoint.
+    lacks_start: bool,
     window: Window,
     /// What was recorded, by what it does.
     recordings: HashMap<PartKind, RecordingKey>,
@@ -96,6 +98,12 @@ impl<B: Backend> Trainer<B> {
     /// [`Error::NonFinite`] if loss or weights are no numbers any more; a first or last save that fails; what the loader
     /// and the backend return. Other saves that fail are told to the observer, and training goes on.
     pub fn train(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<Outcome> {
+        if self.lacks_start {
+            return Err(Error::invalid(
+                "finetune.weights",
+                "the recipe starts from weights, but none were given",
+            ));
+        }
         self.first_save(observer)?;
         while self.at.step < self.horizon.total_steps || self.at.epoch_sums.count > 0 {
             let stopped = self.train_epoch(observer, stop)? || self.finish_epoch(observer, stop)?;

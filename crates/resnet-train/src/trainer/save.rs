@@ -99,6 +99,7 @@ impl<B: Backend> Trainer<B> {
         }
         read_tensors(&mut self.backend, &mut self.params, file(&found, TENSORS)?)
             .map_err(|e| Error::checkpoint(&found.path, e.to_string()))?;
+        self.lacks_start = false;
         dir.save_recipe(&self.recipe)?;
         let log = dir.log(state.metrics_bytes)?;
         let lost_log_bytes = state.metrics_bytes - log.bytes();

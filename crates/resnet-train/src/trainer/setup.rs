@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use resnet_core::op::Metrics;
-use resnet_core::{Backend, Executor, LowerOptions, Params, TensorDesc, init};
+use resnet_core::{Backend, Executor, Freeze, LowerOptions, Params, TensorDesc, init};
 
 use super::Trainer;
 use super::look::Window;
@@ -20,7 +20,20 @@ impl<B: Backend> Trainer<B> {
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a recipe that makes no sense or does not fit the data, such as a batch
     /// larger than it; what the network and the backend refuse.
-    pub fn new(mut backend: B, recipe: Recipe, data: Dataset) -> Result<Self> {
+    pub fn new(backend: B, recipe: Recipe, data: Dataset) -> Result<Self> {
+        Self::start(backend, recipe, data, None)
+    }
+
+    /// As [`Trainer::new`], but training starts from these values, one for each of [`Graph::params`](resnet_core::Graph::params)
+    /// in file order. `recipe.finetune.start` says which network they are for.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; if they do not fit the network.
+    pub fn fine_tune(backend: B, recipe: Recipe, data: Dataset, values: Vec<Vec<f32>>) -> Result<Self> {
+        Self::start(backend, recipe, data, Some(values))
+    }
+
+    fn start(mut backend: B, recipe: Recipe, data: Dataset, values: Option<Vec<Vec<f32>>>) -> Result<Self> {
         recipe.validate()?;
         let spec = recipe.spec(&data)?;
         let graph = spec.build()?;
@@ -28,12 +41,20 @@ impl<B: Backend> Trainer<B> {
         let train_loader = recipe.train_loader(&data, &preprocessing)?;
         let test_loader = recipe.test_loader(&data, &preprocessing)?;
         let rule = recipe.optimizer.rule();
-        let values = init::initial_values(&graph, recipe.train.seed);
-        let mut params = Params::new(&mut backend, &graph, &values, Some(&rule))?;
+        let lacks_start = recipe.finetune.is_some() && values.is_none();
+        let values = values.unwrap_or_else(|| init::initial_values(&graph, recipe.train.seed));
+        let freeze = recipe.finetune.as_ref().map_or(Ok(Freeze::default()), |f| f.freeze(&graph))?;
+        let mut params = Params::with_freeze(&mut backend, &graph, &values, Some(&rule), &freeze)?;
+        drop(values);
         params.decay_weights_only(!recipe.optimizer.decay_norm_and_bias());
+        if let Some(finetune) = &recipe.finetune {
+            for (param, named) in params.list.iter_mut().zip(graph.params()) {
+                param.lr_scale = finetune.lr_scale(&named.name, spec.depths.len()) as f32;
+            }
+        }
 
         let dtype = recipe.train.precision.dtype();
-        let train = LowerOptions { dtype, ..LowerOptions::train(recipe.micro_batch()) };
+        let train = LowerOptions { dtype, freeze, ..LowerOptions::train(recipe.micro_batch()) };
         let infer = LowerOptions { dtype, ..LowerOptions::infer(test_loader.batch()) };
         let mut net = Executor::new(&mut backend, &graph, train, recipe.train.label_smoothing as f32)?;
         let mut test_net = Executor::new(&mut backend, &graph, infer, 0.0)?;
@@ -53,6 +74,7 @@ impl<B: Backend> Trainer<B> {
             window: Window::default(),
             recordings: HashMap::new(),
             at: Position::default(),
+            lacks_start,
             run: None,
             backend,
             recipe,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // helpers outside of test functions
 
 mod evaluate;
+mod finetune;
 mod memory_fs;
 mod recipe;
 mod resume;

@@ -1,11 +1,15 @@
 //! Flags that commands share.
 
 mod device;
+mod finetune;
 mod model;
 mod network;
 mod recipe;
+mod weights;
 
 pub(crate) use device::{DeviceArgs, Precision};
+pub(crate) use finetune::FinetuneArgs;
 pub(crate) use model::ModelArgs;
 pub(crate) use network::{NetworkArgs, label};
 pub(crate) use recipe::RecipeArgs;
+pub(crate) use weights::{SourceArgs, WeightsArgs, tell};

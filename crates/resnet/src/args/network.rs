@@ -37,18 +37,6 @@ impl NetworkArgs {
         self.apply(zoo::arch(self.arch.as_deref().unwrap_or(default))?)
     }
 
-    /// The network of a weights file, changed by these flags; another `--arch` keeps channels, size and classes.
-    pub(crate) fn spec_over(&self, stored: &ResNetSpec) -> Result<ResNetSpec> {
-        let base = match &self.arch {
-            Some(name) => zoo::arch(name)?
-                .channels(stored.channels)
-                .size(stored.height, stored.width)
-                .classes(stored.classes),
-            None => stored.clone(),
-        };
-        self.apply(base)
-    }
-
     /// What an import of another library's file is told by these flags.
     pub(crate) fn import_options(&self, source: Source) -> Result<Options> {
         Ok(Options {

@@ -11,7 +11,7 @@ use resnet_core::zoo::ResNetSpec;
 use resnet_core::{Accumulate, Backend, Executor, Graph, LowerOptions, Params, init};
 use serde::Serialize;
 
-use crate::args::{DeviceArgs, NetworkArgs, Precision};
+use crate::args::{DeviceArgs, NetworkArgs, Precision, WeightsArgs};
 use crate::view::output::say;
 use crate::view::{self, number, table};
 
@@ -28,7 +28,8 @@ const N_WARM_UP: usize = 2;
 #[command(after_help = "Examples:
   resnet bench --arch resnet18 --channels 1 --size 28 --classes 10 --batch 256 --steps 10
   resnet bench --arch resnet50 --batch 32 --infer --steps 20 --json
-  resnet bench --arch resnet50 --batch 32 --steps 5 --profile")]
+  resnet bench --arch resnet50 --batch 32 --steps 5 --profile
+  resnet bench --weights model.safetensors --batch 1 --infer")]
 pub(crate) struct BenchArgs {
     /// Pictures per step
     #[arg(long, value_name = "N", default_value_t = 32)]
@@ -53,6 +54,9 @@ pub(crate) struct BenchArgs {
     /// One line of JSON
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    weights: WeightsArgs,
 
     #[command(flatten)]
     network: NetworkArgs,
@@ -92,7 +96,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
     if args.steps == 0 {
         return Err(usage("--steps 0: at least one step must be measured"));
     }
-    let spec = args.network.spec("resnet18")?;
+    let (spec, _) = args.weights.spec(&args.network, "resnet18")?;
     let (json, profile) = (args.json, args.profile);
     let choice = args.device.choice();
     let measured = dispatch(choice, Bench { graph: spec.build()?, spec, args })?;

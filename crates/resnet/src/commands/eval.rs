@@ -28,10 +28,11 @@ use crate::view::{evaluation, number, output};
   resnet eval
   resnet eval runs/fashion-sample-1
   resnet eval runs/fashion-sample-1 --data fashion-mnist --json
-  resnet eval weights.safetensors --arch resnet18 --channels 1 --size 28 --data fashion-mnist --mean 0.286 --std 0.353")]
+  resnet eval --weights resnet50-0676ba61.pth --data imagenet/val
+  resnet eval weights.safetensors --channels 1 --size 28 --data fashion-mnist --mean 0.286 --std 0.353")]
 pub(crate) struct EvalArgs {
-    /// A run directory or a weights file. Default: the newest run
-    #[arg(value_name = "MODEL")]
+    /// A run directory or a weights file, as --weights. Default: the newest run
+    #[arg(value_name = "MODEL", conflicts_with = "weights")]
     model: Option<PathBuf>,
 
     /// Data whose test part is used: fashion-mnist-sample, fashion-mnist or mnist. Default: what the run was trained on
@@ -70,7 +71,8 @@ pub(crate) struct EvalArgs {
 }
 
 pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
-    let path = args.model.clone().map_or_else(runs::newest, Ok)?;
+    let named = args.model.as_ref().or(args.model_args.weights.weights.as_ref());
+    let path = named.cloned().map_or_else(runs::newest, Ok)?;
     let (file, model) = args.model_args.read(&path)?;
     let mut recipe = recipe(&args, &path)?;
     recipe.model.size = Some(Size { height: model.spec.height, width: model.spec.width });
@@ -85,6 +87,7 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
     if !args.json {
         say(format!("model        {}: {network}, {} classes", file.display(), model.spec.classes));
         say(format!("data         {}, its test part", data.describe()));
+        say(format!("pictures     {}", model.preprocessing));
     }
     let svg = args.svg.clone().or_else(|| path.is_dir().then(|| path.join("confusion.svg")));
     let (json, choice) = (args.json, args.device.choice());

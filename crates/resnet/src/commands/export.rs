@@ -3,22 +3,23 @@
 use std::path::PathBuf;
 
 use resnet_import::export::{Library, OnnxOptions, write_library, write_onnx};
-use resnet_import::{Options, import, write_file};
+use resnet_import::write_file;
 
-use crate::args::label;
+use crate::args::{NetworkArgs, WeightsArgs, label, tell};
 
 /// Write a network for torchvision, timm or any ONNX runtime.
 ///
 /// The file is refused where the library's network would give other results.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  resnet export runs/run-1/model.safetensors --to onnx --fold -o model.onnx
+  resnet export runs/run-1 --to onnx --fold -o model.onnx
+  resnet export resnet50-0676ba61.pth --to onnx -o resnet50.onnx
   resnet export model.safetensors --to torchvision -o resnet50.safetensors
   resnet export resnetv2.safetensors --to timm -o resnetv2_50.safetensors")]
 pub(crate) struct ExportArgs {
-    /// Weights that say which network they are for, or of another library
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// A run directory or a weights file of any library
+    #[arg(value_name = "FILE", required_unless_present = "weights", conflicts_with = "weights")]
+    file: Option<PathBuf>,
 
     /// File to write
     #[arg(short, long, value_name = "FILE")]
@@ -31,6 +32,12 @@ pub(crate) struct ExportArgs {
     /// Fold normalisations into the convolutions before them (ONNX)
     #[arg(long)]
     fold: bool,
+
+    #[command(flatten)]
+    weights: WeightsArgs,
+
+    #[command(flatten)]
+    network: NetworkArgs,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,21 +56,25 @@ pub(crate) fn run(args: ExportArgs) -> anyhow::Result<()> {
             "--fold is for --to onnx: the other libraries have their normalisations",
         ));
     }
-    let imported = import(&args.file, &Options::default())?;
-    let metadata = imported.metadata();
+    let Some(file) = args.file.as_ref().or(args.weights.weights.as_ref()) else {
+        return Err(crate::exit::usage("no weights; name a file"));
+    };
+    let (_, opened) = args.weights.open(file, &args.network)?;
+    tell(&opened);
+    let (spec, values, metadata) = (&opened.model.spec, &opened.model.values, opened.model.metadata()?);
     let library = match args.to {
         Target::Torchvision => Some(Library::Torchvision),
         Target::Timm => Some(Library::Timm),
         Target::Onnx => None,
     };
     if let Some(library) = library {
-        library.check(&imported.spec)?;
+        library.check(spec)?;
     }
-    let graph = imported.spec.build()?;
+    let graph = spec.build()?;
     write_file(&args.output, |out| match library {
-        Some(library) => write_library(out, &imported.spec, &imported.values, library, &metadata).map(drop),
-        None => write_onnx(out, &graph, &imported.values, &OnnxOptions { fold_norms: args.fold, metadata }),
+        Some(library) => write_library(out, spec, values, library, &metadata).map(drop),
+        None => write_onnx(out, &graph, values, &OnnxOptions { fold_norms: args.fold, metadata }),
     })?;
-    eprintln!("{}, in {}", label(&imported.spec), args.output.display());
+    eprintln!("{}, in {}", label(spec), args.output.display());
     Ok(())
 }

@@ -1,21 +1,18 @@
 //! `resnet forward`: tensor in, logits out, for comparing with another framework.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use ndarray::{ArrayD, Axis, Ix4, Slice};
 use resnet::backend::{Job, dispatch};
-use resnet_core::weights::{Entry, Metadata, Writer};
+use resnet_core::weights::{Entry, Metadata, Reader, Writer, few};
 use resnet_core::{Backend, Executor, Graph, LowerOptions, Params};
-
-use resnet_import::{Source, import};
 use resnet_train::recipe::Size;
 
-use crate::args::{DeviceArgs, NetworkArgs, Precision, label};
+use crate::args::{DeviceArgs, NetworkArgs, Precision, WeightsArgs, label, tell};
 use crate::exit::usage;
-use crate::weights_file::{WeightsFile, few};
 
 /// Run a network on a tensor from a file.
 ///
@@ -25,20 +22,15 @@ use crate::weights_file::{WeightsFile, few};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   resnet forward --weights resnet50.safetensors --arch resnet50 --input x.safetensors --output y.safetensors
-  resnet forward --weights resnet50-0676ba61.pth --from auto --input x.safetensors --output y.safetensors
+  resnet forward --weights resnet50-0676ba61.pth --input x.safetensors --output y.safetensors
   resnet forward --weights runs/run-1/model.safetensors --input x.safetensors --output y.safetensors --layout nhwc
 
 The input file holds the tensor `input`, n×c×h×w (n×h×w×c with --layout nhwc); the output file `logits`, n×classes.
-Channels and size are the input's unless given, the number of classes is the weights file's.")]
+The size is the input's, the number of classes the weights file's.
+--channels N makes the network read another number of channels than it was trained on.")]
 pub(crate) struct ForwardArgs {
-    /// Weights in safetensors, with torchvision's names; or any file of another library with --from
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
-
-    /// Read the weights as another library's file, as `resnet import` does: auto, torchvision, timm, keras, paddle, d2l or
-    /// hugging-face
-    #[arg(long, value_name = "LIBRARY")]
-    from: Option<Source>,
+    #[command(flatten)]
+    weights: WeightsArgs,
 
     /// Safetensors file with the tensor `input`
     #[arg(long, value_name = "FILE")]
@@ -93,22 +85,24 @@ pub(crate) fn run(mut args: ForwardArgs) -> anyhow::Result<()> {
             bail!("{}: `input` is {shape:?}, {found} {what}; the flags want {wanted}", args.input.display());
         }
     }
-    args.network.channels = Some(c);
+    let Some(weights) = args.weights.weights.clone() else {
+        return Err(usage("no weights; name a file with --weights"));
+    };
     args.network.size = Some(Size { height: h, width: w });
 
-    let (spec, values) = match args.from {
-        Some(source) => {
-            let imported = import(&args.weights, &args.network.import_options(source)?)?;
-            imported.report.notes.iter().for_each(|note| eprintln!("{note}"));
-            (imported.spec, imported.values)
-        }
-        None => {
-            let mut file = WeightsFile::open(&args.weights)?;
-            let spec = file.spec(&args.network)?;
-            let values = file.values(&spec.build()?)?;
-            (spec, values)
-        }
-    };
+    let (file, opened) = args.weights.open(&weights, &args.network)?;
+    tell(&opened);
+    let (spec, values) = (opened.model.spec, opened.model.values);
+    if spec.channels != c {
+        bail!(
+            "{}: conv1.weight reads {} channels, `input` of {} is {:?}, with {c}; --layout says which dimension is which, and \
+             --channels {c} sums or repeats the kernels",
+            file.display(),
+            spec.channels,
+            args.input.display(),
+            input.shape()
+        );
+    }
     let graph = spec.build()?;
     let (output, classes) = (args.output.clone(), spec.classes);
     let logits = dispatch(args.device.choice(), Forward { graph, values, input, args })?;
@@ -123,16 +117,19 @@ pub(crate) fn run(mut args: ForwardArgs) -> anyhow::Result<()> {
 
 /// The tensor `input`, with four dimensions and at least one element.
 fn read_input(path: &Path) -> anyhow::Result<ArrayD<f32>> {
-    let mut file = WeightsFile::open(path)?;
-    if !file.tensor_names().contains(&"input") {
-        let found = few(&file.tensor_names());
+    let at = || path.display().to_string();
+    let file = File::open(path).with_context(|| format!("{}: cannot open", path.display()))?;
+    let mut reader = Reader::new(BufReader::new(file)).with_context(at)?;
+    let tensors = &reader.header().tensors;
+    if !tensors.contains_key("input") {
+        let found = few(tensors.keys());
         bail!(
             "{}: no tensor `input`; found: {}",
             path.display(),
             if found.is_empty() { "nothing" } else { &found }
         );
     }
-    let input = file.read("input")?;
+    let input = reader.read("input").with_context(at)?;
     if input.ndim() != 4 || input.is_empty() {
         bail!(
             "{}: `input` is {:?}; four dimensions of at least 1 wanted, pictures first",

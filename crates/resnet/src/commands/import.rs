@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use resnet_import::{Options, Source, import};
+use resnet_import::{Error, Options, import};
 
-use crate::args::{NetworkArgs, label};
+use crate::args::{NetworkArgs, SourceArgs, label};
+use crate::view::output;
 
 /// Read weights of PyTorch, timm, Keras, Paddle or Hugging Face.
 ///
@@ -26,43 +27,43 @@ pub(crate) struct ImportArgs {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// auto, torchvision, timm, keras, paddle, d2l or hugging-face
-    #[arg(long, value_name = "LIBRARY", default_value_t)]
-    from: Source,
-
-    /// What stands before every name and is no common wrapper, such as cp.resnet.
-    #[arg(long, value_name = "PREFIX")]
-    prefix: Option<String>,
-
-    /// Epsilon of the normalisations, where the file does not say it and it is not the library's
-    #[arg(long, value_name = "EPS")]
-    norm_eps: Option<f32>,
+    #[command(flatten)]
+    source: SourceArgs,
 
     /// Take what fits; what is missing starts fresh
     #[arg(long)]
     lenient: bool,
 
-    /// Do not compare the file with the digest in its name
+    /// The whole report as JSON, also where the file is refused: every tensor that is missing, unexpected or misshapen
     #[arg(long)]
-    no_checksum: bool,
+    json: bool,
 
     #[command(flatten)]
     network: NetworkArgs,
 }
 
 pub(crate) fn run(args: ImportArgs) -> anyhow::Result<()> {
-    let options = Options {
-        prefix: args.prefix,
-        norm_eps: args.norm_eps,
-        strict: !args.lenient,
-        checksum: !args.no_checksum,
-        ..args.network.import_options(args.from)?
-    };
-    let imported = import(&args.file, &options)?;
+    let options = Options { strict: !args.lenient, ..args.source.options(&args.network)? };
+    let imported = import(&args.file, &options);
+    if let (true, Err(Error::Mismatch { report })) = (args.json, &imported) {
+        output::lines([serde_json::to_string_pretty(report)?])?;
+    }
+    let imported = imported?;
     imported.save(&args.output)?;
+    if args.json {
+        let json = serde_json::json!({
+            "report": imported.report,
+            "network": imported.spec,
+            "preprocessing": imported.preprocessing,
+            "classes": imported.classes,
+            "output": args.output,
+        });
+        return output::lines([serde_json::to_string_pretty(&json)?]);
+    }
     for note in &imported.report.notes {
         eprintln!("{note}");
     }
+    eprintln!("pictures: {}", imported.preprocessing);
     eprintln!("{}: {}, in {}", label(&imported.spec), imported.report, args.output.display());
     Ok(())
 }

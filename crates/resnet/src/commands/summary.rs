@@ -1,9 +1,10 @@
 //! `resnet summary`: what a network consists of.
 
 use resnet_core::graph::Summary;
+use resnet_core::weights::few;
 use resnet_core::zoo;
 
-use crate::args::{NetworkArgs, label};
+use crate::args::{NetworkArgs, WeightsArgs, label};
 use crate::view::output;
 
 /// Show a network layer by layer.
@@ -15,6 +16,7 @@ use crate::view::output;
   resnet summary --arch resnet50 --variant v2 --channels 1 --size 96 --classes 10
   resnet summary --arch paddle18 --json | jq .total_params
   resnet summary --arch resnet20-cifar --dot | dot -Tsvg > resnet20.svg
+  resnet summary --weights resnet50-0676ba61.pth
   resnet summary --list")]
 pub(crate) struct SummaryArgs {
     /// All of it as JSON
@@ -26,8 +28,11 @@ pub(crate) struct SummaryArgs {
     dot: bool,
 
     /// The names of all networks, one a line
-    #[arg(long, conflicts_with_all = ["json", "dot", "arch"])]
+    #[arg(long, conflicts_with_all = ["json", "dot", "arch", "weights"])]
     list: bool,
+
+    #[command(flatten)]
+    weights: WeightsArgs,
 
     #[command(flatten)]
     network: NetworkArgs,
@@ -37,7 +42,7 @@ pub(crate) fn run(args: SummaryArgs) -> anyhow::Result<()> {
     if args.list {
         return output::lines(zoo::names());
     }
-    let spec = args.network.spec("resnet18")?;
+    let (spec, opened) = args.weights.spec(&args.network, "resnet18")?;
     let graph = spec.build()?;
     if args.dot {
         return output::lines([graph.to_dot().trim_end()]);
@@ -46,5 +51,12 @@ pub(crate) fn run(args: SummaryArgs) -> anyhow::Result<()> {
     if args.json {
         return output::lines([serde_json::to_string_pretty(&summary)?]);
     }
-    output::lines([summary.to_string().trim_end()])
+    let mut lines = vec![summary.to_string().trim_end().to_owned()];
+    if let Some(opened) = opened {
+        lines.push(format!("\npictures  {}", opened.model.preprocessing));
+        if opened.has_class_names {
+            lines.push(format!("classes   {}", few(opened.model.classes.iter())));
+        }
+    }
+    output::lines(lines)
 }

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use resnet::Starting;
 use resnet::backend::{Job, dispatch};
 use resnet_core::Backend;
 use resnet_train::data::Dataset;
 use resnet_train::metrics::History;
-use resnet_train::recipe::{DEFAULT, Recipe, Shipped};
+use resnet_train::recipe::{FreezeNorm, Recipe, Shipped};
 use resnet_train::run::RunDir;
 use resnet_train::trainer::{Outcome, ResumePolicy, Trainer};
 
-use crate::args::{DeviceArgs, RecipeArgs, label};
+use crate::args::{DeviceArgs, FinetuneArgs, RecipeArgs, label};
 use crate::exit::{Interrupted, usage};
 use crate::runs;
 use crate::signals::Signals;
@@ -27,6 +28,7 @@ use crate::view::{number, output};
   resnet train
   resnet train fashion-mnist-28 --arch resnet20-cifar --epochs 10
   resnet train my-recipe.toml --lr 0.01 --set schedule.name=step --set schedule.milestones=[5,8]
+  resnet train --weights resnet50-0676ba61.pth --data photos/ --epochs 5 --freeze-until layer4
   resnet train --resume runs/fashion-sample-1
 
 Ctrl-C finishes the step, saves and stops; `resnet train --resume` goes on as if nothing had happened.")]
@@ -59,6 +61,9 @@ pub(crate) struct TrainArgs {
     change: RecipeArgs,
 
     #[command(flatten)]
+    finetune: FinetuneArgs,
+
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -67,17 +72,22 @@ pub(crate) fn run(args: TrainArgs) -> anyhow::Result<()> {
         return output::lines(Shipped::ALL.iter().map(|s| format!("{:22} {}", s.name, s.title())));
     }
     let signals = Signals::watch()?;
-    let (target, recipe) = match &args.resume {
+    let overrides = [args.finetune.overrides(), args.change.overrides()].concat(); // --set comes last, and wins
+    let (target, mut recipe) = match &args.resume {
         Some(run) => {
             let path = run.clone().map_or_else(runs::newest, Ok)?;
             let dir = RunDir::resume(path)?;
             let mut recipe = dir.recipe()?;
-            recipe.apply(&args.change.overrides())?;
+            recipe.apply(&overrides)?;
             let policy = if args.inexact { ResumePolicy::Inexact } else { ResumePolicy::Exact };
             (Target::Resume(dir, policy), recipe)
         }
         None => {
-            let name = args.recipe.as_deref().or(args.positional.as_deref()).unwrap_or(DEFAULT);
+            let name = args
+                .recipe
+                .as_deref()
+                .or(args.positional.as_deref())
+                .unwrap_or_else(|| args.finetune.default_recipe());
             if let Some(path) = args.out.as_deref().filter(|path| RunDir::holds_run(path)) {
                 let shown = path.display();
                 return Err(usage(format!(
@@ -85,11 +95,18 @@ pub(crate) fn run(args: TrainArgs) -> anyhow::Result<()> {
                 )));
             }
             let target = args.out.clone().map_or_else(|| Target::New(runs::name_of(name)), Target::Directory);
-            (target, args.change.recipe(name)?)
+            let mut recipe = Recipe::load(name)?;
+            recipe.apply(&overrides)?;
+            (target, recipe)
         }
     };
     let data = recipe.data.open()?;
-    dispatch(args.device.choice(), Train { recipe, data, target, signals })
+    let goes_on = matches!(&target, Target::Resume(dir, _) if dir.has_checkpoint());
+    let start = match recipe.finetune {
+        Some(_) if !goes_on => Some(args.finetune.start(&mut recipe, &data, &args.change.network)?),
+        _ => None,
+    };
+    dispatch(args.device.choice(), Train { recipe, data, start, target, signals })
 }
 
 /// Where the run goes.
@@ -105,6 +122,7 @@ enum Target {
 struct Train {
     recipe: Recipe,
     data: Dataset,
+    start: Option<Starting>,
     target: Target,
     signals: Signals,
 }
@@ -114,7 +132,10 @@ impl Job for Train {
     type Error = anyhow::Error;
 
     fn run<B: Backend>(self, backend: B) -> anyhow::Result<()> {
-        let mut trainer = Trainer::new(backend, self.recipe, self.data)?;
+        let mut trainer = match self.start {
+            Some(start) => Trainer::fine_tune(backend, self.recipe, self.data, start.values)?,
+            None => Trainer::new(backend, self.recipe, self.data)?,
+        };
         print_plan(&trainer);
         let (dir, resumed) = attach(&mut trainer, self.target)?;
         say(format!("run          {}", dir.display()));
@@ -175,6 +196,7 @@ fn print_plan<B: Backend>(trainer: &Trainer<B>) {
         trainer.graph().nodes().len(),
         trainer.graph().macs() as f64 / 1e9
     ));
+    print_finetuning(trainer);
     say(format!("device       {}: {}", trainer.backend().name(), trainer.backend().describe()));
     say(trainer.plan());
     say(format!(
@@ -186,6 +208,37 @@ fn print_plan<B: Backend>(trainer: &Trainer<B>) {
         recipe.optimizer.lr(),
         recipe.train.seed
     ));
+}
+
+/// What training starts from, and what of it stays.
+fn print_finetuning<B: Backend>(trainer: &Trainer<B>) {
+    let Some(finetune) = &trainer.recipe().finetune else { return };
+    let Some(start) = &finetune.start else { return };
+    let file = finetune.weights.as_deref().unwrap_or(Path::new("weights"));
+    say(format!("start        {}, SHA-256 {}…", file.display(), start.sha256.get(..8).unwrap_or_default()));
+    say(format!("pictures     {}", start.preprocessing));
+    let frozen = match &finetune.freeze_until {
+        Some(name) => format!("everything before {name}"),
+        None => "no layer".into(),
+    };
+    let norms = match finetune.freeze_norm {
+        FreezeNorm::FrozenLayers => "running statistics stay in frozen layers",
+        FreezeNorm::None => "running statistics follow the pictures everywhere",
+        FreezeNorm::All => "all normalisations stay as they are",
+    };
+    let (trained, all) = (trainer.plan().n_params, trainer.graph().trainable_params());
+    let share = format!(
+        "{} of {} parameters are trained",
+        number::grouped(trained as u64),
+        number::grouped(all as u64)
+    );
+    say(format!("frozen       {frozen}: {share}; {norms}"));
+    if (finetune.lr_decay, finetune.head_lr) != (1.0, 1.0) {
+        say(format!(
+            "rates        × {} for the classifier, × {} from stage to stage towards the picture",
+            finetune.head_lr, finetune.lr_decay
+        ));
+    }
 }
 
 fn rule_name(recipe: &Recipe) -> &'static str {

@@ -6,6 +6,7 @@ mod bench;
 mod errors;
 mod forward;
 mod import;
+mod journey;
 mod summary;
 mod train;
 

@@ -89,9 +89,9 @@ fn a_run_is_announced_logged_kept_tested_and_used() {
     let pictures = pictures.to_str().unwrap();
     let text = run("predict", &dir, &[pictures]).done();
     assert!(text.contains("a.png") && text.contains("b.jpg") && text.contains("probability"), "{text}");
-    let seen: serde_json::Value =
-        serde_json::from_str(&run("predict", &dir, &[pictures, "--json", "--top", "10"]).done()).unwrap();
-    for picture in seen.as_array().unwrap() {
+    let seen = run("predict", &dir, &[pictures, "--json", "--top", "10"]).done();
+    for line in seen.lines() {
+        let picture: serde_json::Value = serde_json::from_str(line).unwrap();
         let p: Vec<f64> = picture["predictions"]
             .as_array()
             .unwrap()
