@@ -44,6 +44,28 @@ pub enum Error {
         n_classes: usize,
     },
 
+    /// A picture that cannot be read or decoded.
+    #[error("{name}: {why}")]
+    Picture {
+        /// The file, or the member of an archive.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// More pictures than allowed cannot be read.
+    #[error(
+        "{n} pictures cannot be read, and at most {allowed} may be left out (`data.max_bad`); the last: {last}; `resnet data` names all"
+    )]
+    TooManyBad {
+        /// How many were found so far.
+        n: usize,
+        /// How many may be left out.
+        allowed: usize,
+        /// The last of them, and what is wrong with it.
+        last: String,
+    },
+
     /// A data set that is in none of the places searched.
     #[error("{name} was not found in:{}\n{hint}", list(.searched))]
     DataNotFound {
@@ -150,6 +172,11 @@ impl Error {
     /// Builds [`Error::Invalid`].
     pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
         Error::Invalid { what: what.into(), why: why.into() }
+    }
+
+    /// Builds [`Error::Picture`].
+    pub(crate) fn picture(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Error::Picture { name: name.into(), why: why.into() }
     }
 
     /// Builds [`Error::Recipe`].

@@ -8,6 +8,7 @@
 //! bytes), `pickle` (PyTorch and Paddle).
 
 mod checkpoint;
+mod dictionary;
 mod entry;
 mod hdf5;
 mod keras_zip;
@@ -24,6 +25,7 @@ use std::fs::File;
 use std::io::Cursor;
 use std::path::Path;
 
+pub use dictionary::Dictionary;
 pub use entry::{Element, Entry};
 pub(crate) use stream::Stream;
 

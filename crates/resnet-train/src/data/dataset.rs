@@ -1,10 +1,11 @@
 //! A training and a test source with the names of their classes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
-use super::{Fingerprint, Picture, Source};
+use super::encoded::{Relabelled, WithChannels};
+use super::{ChannelStats, Fingerprint, Source};
 use crate::{Error, Result};
 
 /// A training and a test source with the names of their classes.
@@ -24,16 +25,16 @@ pub struct Dataset {
     pub train: Arc<dyn Source>,
     /// Pictures to test with.
     pub test: Arc<dyn Source>,
-    /// Mean and standard deviation of the training pictures.
-    pub stats: ChannelStats,
+    /// Mean and standard deviation of the training pictures, once somebody asked.
+    stats: OnceLock<ChannelStats>,
 }
 
 impl Dataset {
-    /// Puts two sources together and computes the statistics of the first.
+    /// Puts two sources together. One of them may be empty: then there is nothing to train with, or nothing to test.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a source is empty, the channels differ or there are fewer than two classes,
-    /// [`Error::Label`] for a label out of range, and what [`Source::read`] returns.
+    /// [`Error::Invalid`] if both are empty, the channels differ or there are fewer than two classes,
+    /// [`Error::Label`] for a label out of range.
     pub fn new(
         name: impl Into<String>,
         origin: impl Into<String>,
@@ -45,10 +46,10 @@ impl Dataset {
         if classes.len() < 2 {
             return Err(Error::invalid(name, format!("{} classes; at least 2 wanted", classes.len())));
         }
+        if train.is_empty() && test.is_empty() {
+            return Err(Error::invalid(name, format!("no pictures in {origin}")));
+        }
         for (part, source) in [("training", &train), ("test", &test)] {
-            if source.is_empty() {
-                return Err(Error::invalid(name, format!("no {part} pictures in {origin}")));
-            }
             check_labels(&format!("{name}, {part} part"), source.as_ref(), classes.len())?;
         }
         let channels = train.channels();
@@ -58,8 +59,56 @@ impl Dataset {
             return Err(Error::invalid(name, why));
         }
         let extent = train.extent().filter(|_| train.extent() == test.extent());
-        let stats = ChannelStats::of(train.as_ref())?;
-        Ok(Self { name, origin, classes, channels, extent, train, test, stats })
+        Ok(Self { name, origin, classes, channels, extent, train, test, stats: OnceLock::new() })
+    }
+
+    /// Mean and standard deviation of the training pictures, of the test pictures where there are no others.
+    /// Computed when first asked for; see [`ChannelStats::of`].
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub fn stats(&self) -> Result<&ChannelStats> {
+        if let Some(stats) = self.stats.get() {
+            return Ok(stats);
+        }
+        let source = if self.train.is_empty() { &self.test } else { &self.train };
+        let stats = ChannelStats::of(source.as_ref())?;
+        Ok(self.stats.get_or_init(|| stats))
+    }
+
+    /// The same pictures as grey, with 1 channel, or as colour, with 3.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another number, and for pictures that have another one.
+    pub fn with_channels(self, channels: usize) -> Result<Self> {
+        if channels == self.channels {
+            return Ok(self);
+        }
+        if ![1, 3].contains(&channels) || ![1, 3].contains(&self.channels) {
+            let why = format!("{channels}, but the pictures of {} have {}", self.name, self.channels);
+            return Err(Error::invalid("model.channels", why));
+        }
+        let convert = |inner| -> Arc<dyn Source> { Arc::new(WithChannels { inner, channels }) };
+        let (train, test) = (convert(self.train), convert(self.test));
+        Ok(Self { channels, train, test, stats: OnceLock::new(), ..self })
+    }
+
+    /// The same pictures with these class names in this order: labels are changed so that each name stays what it was.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a class of the data is not among them.
+    pub fn with_classes(self, classes: &[String]) -> Result<Self> {
+        if self.classes == classes {
+            return Ok(self);
+        }
+        let place = |class: &String| {
+            let place = classes.iter().position(|c| c == class).map(|i| i as u32);
+            place.ok_or_else(|| Error::invalid(&*self.name, format!("its class `{class}` is not known")))
+        };
+        let labels = self.classes.iter().map(place).collect::<Result<Vec<u32>>>()?;
+        let convert = |inner| -> Arc<dyn Source> { Arc::new(Relabelled { inner, labels: labels.clone() }) };
+        let (train, test) = (convert(self.train), convert(self.test));
+        Ok(Self { classes: classes.to_vec(), train, test, ..self })
     }
 
     /// Number of classes.
@@ -99,8 +148,12 @@ impl Dataset {
     }
 
     /// Scale and shift that give the training pictures mean 0 and variance 1 per channel. See [`affine`].
-    pub fn affine(&self) -> Vec<f32> {
-        affine(&self.stats.mean, &self.stats.std)
+    ///
+    /// # Errors
+    /// As [`Dataset::stats`].
+    pub fn affine(&self) -> Result<Vec<f32>> {
+        let stats = self.stats()?;
+        Ok(affine(&stats.mean, &stats.std))
     }
 }
 
@@ -124,46 +177,6 @@ fn thousands(n: usize) -> String {
         out.push(digit);
     }
     out
-}
-
-/// Mean and standard deviation of each channel, of pixels scaled to 0…1.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChannelStats {
-    /// Means.
-    pub mean: Vec<f32>,
-    /// Population standard deviations. A channel that is constant has 1 here, so that dividing by it is harmless.
-    pub std: Vec<f32>,
-}
-
-impl ChannelStats {
-    /// Reads every picture of a source once. Exact up to the last rounding: bytes are counted, not summed in floats.
-    ///
-    /// # Errors
-    /// As [`Source::read`].
-    pub fn of(source: &dyn Source) -> Result<Self> {
-        let mut counts = vec![[0u64; 256]; source.channels()];
-        let mut picture = Picture::default();
-        for index in 0..source.len() {
-            source.read(index, &mut picture)?;
-            for pixel in picture.pixels.chunks_exact(counts.len()) {
-                for (count, &byte) in counts.iter_mut().zip(pixel) {
-                    count[usize::from(byte)] += 1;
-                }
-            }
-        }
-        let (mean, std) = counts.iter().map(moments).unzip();
-        Ok(Self { mean, std })
-    }
-}
-
-/// Mean and standard deviation of bytes scaled to 0…1, from how often each byte occurs.
-fn moments(count: &[u64; 256]) -> (f32, f32) {
-    let n = count.iter().sum::<u64>() as f64;
-    let mean = count.iter().enumerate().map(|(byte, &k)| byte as f64 * k as f64).sum::<f64>() / n;
-    let var =
-        count.iter().enumerate().map(|(byte, &k)| (byte as f64 - mean).powi(2) * k as f64).sum::<f64>() / n;
-    let std = if var > 0.0 { var.sqrt() / 255.0 } else { 1.0 };
-    ((mean / 255.0) as f32, std as f32)
 }
 
 /// What [`Backend::ingest`](resnet_core::Backend::ingest) multiplies and adds: a row of scales, then a row of shifts.

@@ -146,17 +146,7 @@ impl Known {
     /// Otherwise `RESNET_DATA_DIR`, the user's data directory, and where Debian's packages put data sets.
     /// `var` reads an environment variable.
     pub fn places(self, data_dir: Option<&Path>, var: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
-        let itself_or_inside = |dir: &Path| [dir.to_owned(), dir.join(self.name())];
-        if let Some(dir) = data_dir {
-            return itself_or_inside(dir).into();
-        }
-        let mut places = Vec::new();
-        if let Some(dir) = var("RESNET_DATA_DIR").filter(|dir| !dir.is_empty()) {
-            places.extend(itself_or_inside(Path::new(&dir)));
-        }
-        places.extend(user_data_dir(&var).map(|dir| dir.join(self.name())));
-        places.push(Path::new("/usr/share/datasets").join(self.name()));
-        places
+        places(self.name(), data_dir, var)
     }
 
     /// The first directory that has any of the files.
@@ -230,6 +220,25 @@ impl OfficialFile {
         let wanted = format!("{} bytes with SHA-256 {}", self.bytes, self.sha256);
         Err(Error::format(&path.display().to_string(), size, wanted))
     }
+}
+
+/// The directories that may hold a set of this name; see [`Known::places`].
+pub(super) fn places(
+    name: &str,
+    data_dir: Option<&Path>,
+    var: impl Fn(&str) -> Option<OsString>,
+) -> Vec<PathBuf> {
+    let itself_or_inside = |dir: &Path| [dir.to_owned(), dir.join(name)];
+    if let Some(dir) = data_dir {
+        return itself_or_inside(dir).into();
+    }
+    let mut places = Vec::new();
+    if let Some(dir) = var("RESNET_DATA_DIR").filter(|dir| !dir.is_empty()) {
+        places.extend(itself_or_inside(Path::new(&dir)));
+    }
+    places.extend(user_data_dir(&var).map(|dir| dir.join(name)));
+    places.push(Path::new("/usr/share/datasets").join(name));
+    places
 }
 
 /// `$XDG_DATA_HOME/resnet`, or `~/.local/share/resnet`. A relative `XDG_DATA_HOME` is ignored, as its standard asks.

@@ -78,10 +78,15 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// Class of picture `index < len`.
     fn label(&self, index: usize) -> u32;
 
+    /// What to call picture `index < len` in messages: its file, where it has one.
+    fn name(&self, index: usize) -> String {
+        format!("picture {index}")
+    }
+
     /// Reads picture `index < len` into memory that is reused from call to call.
     ///
     /// # Errors
-    /// Names the picture, what was found and what was wanted.
+    /// [`Error::Picture`](crate::Error::Picture) for one that is broken, naming it: loaders may leave it out.
     fn read(&self, index: usize, into: &mut Picture) -> Result<()>;
 
     /// Identifies the content: checkpoints refuse to go on with other data.

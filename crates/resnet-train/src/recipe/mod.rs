@@ -3,7 +3,7 @@
 //! A [`Recipe`] is TOML. Every field has a default, unknown fields are refused, and every field can be overridden by its
 //! dotted path: `optimizer.lr=0.05`. The effective recipe is saved with the run.
 //!
-//! Everything but the table `[run]` and `data.dir` decides the result. Those two may change when a run is resumed.
+//! Everything but the table `[run]`, `data.path` and `data.dir` decides the result. Those may change when a run is resumed.
 
 mod finetune;
 mod open;
@@ -55,10 +55,18 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataRecipe {
-    /// `fashion-mnist-sample` (embedded), `fashion-mnist` or `mnist`.
-    pub name: String,
-    /// The directory that has it. Without one the usual places are searched.
+    /// `fashion-mnist-sample` (embedded, the default), `fashion-mnist`, `mnist`, `cifar10` or `cifar100`.
+    pub name: Option<String>,
+    /// In place of a name: a folder or file with pictures, recognised by what is there. See [`crate::data::open`].
+    pub path: Option<PathBuf>,
+    /// The directory that has a set by name. Without one the usual places are searched.
     pub dir: Option<PathBuf>,
+    /// Share of every class that is held out for testing, where the data has no parts of its own.
+    pub split: f64,
+    /// Decides which pictures those are.
+    pub split_seed: u64,
+    /// Share of the pictures that may be broken and are left out; at least one, unless this is 0.
+    pub max_bad: f64,
     /// Mean of each channel, of pixels scaled to 0…1. Without one that of the training pictures.
     pub mean: Option<Vec<f64>>,
     /// Standard deviation of each channel, alike.
@@ -177,8 +185,12 @@ pub struct RunRecipe {
 impl Default for DataRecipe {
     fn default() -> Self {
         Self {
-            name: "fashion-mnist-sample".into(),
+            name: None,
+            path: None,
             dir: None,
+            split: 0.2,
+            split_seed: 0,
+            max_bad: 0.01,
             mean: None,
             std: None,
             resize: None,

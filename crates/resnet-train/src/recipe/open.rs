@@ -5,27 +5,59 @@ use resnet_core::zoo::{self, ResNetSpec};
 
 use super::{DataRecipe, Recipe, Shipped, Size, Start};
 use crate::data::transform::Erase;
-use crate::data::{Dataset, Known, Loader, LoaderOptions, Pipeline, Transform, sample};
+use crate::data::{self, Dataset, Known, Loader, LoaderOptions, OpenOptions, Pipeline, Transform, sample};
 use crate::{Error, Result};
 
 /// Rows and columns of the input where the pictures have different sizes and the recipe says none: those of ImageNet.
 const PHOTO_SIZE: usize = 224;
 
 impl DataRecipe {
-    /// Finds and reads the data.
+    /// Finds and opens the data, with the channels that its pictures have.
     ///
     /// # Errors
     /// [`Error::DataNotFound`], listing what was searched, and what reading the files returns.
     pub fn open(&self) -> Result<Dataset> {
-        match Known::from_name(&self.name) {
+        let name = match (&self.path, self.name.as_deref()) {
+            (Some(path), _) => {
+                let options = OpenOptions { split: self.split, split_seed: self.split_seed };
+                return data::open(path, &options);
+            }
+            (None, None) => return sample::fashion_mnist(),
+            (None, Some(name)) => name,
+        };
+        match Known::from_name(name) {
             Some(known) => known.load(&known.find(self.dir.as_deref())?),
-            None if self.name == Shipped::SAMPLE => sample::fashion_mnist(),
-            None => Err(Error::invalid("data.name", format!("`{}` is not known", self.name))),
+            None if name == Shipped::SAMPLE => sample::fashion_mnist(),
+            None if data::CIFAR.contains(&name) => data::find_cifar(name, self.dir.as_deref()),
+            None => Err(Error::invalid("data.name", format!("`{name}` is not known"))),
         }
+    }
+
+    /// Names of the sets that can be asked for.
+    pub fn names() -> Vec<&'static str> {
+        std::iter::once(Shipped::SAMPLE).chain(Known::ALL.map(Known::name)).chain(data::CIFAR).collect()
+    }
+
+    /// How many of `n` pictures may be left out because they are broken.
+    fn n_bad_allowed(&self, n: usize) -> usize {
+        let share = (n as f64 * self.max_bad) as usize;
+        if self.max_bad > 0.0 { share.max(1) } else { 0 }
     }
 }
 
 impl Recipe {
+    /// Finds and opens the data, as grey or colour if `model.channels` says so.
+    ///
+    /// # Errors
+    /// As [`DataRecipe::open`], and [`Dataset::with_channels`].
+    pub fn open_data(&self) -> Result<Dataset> {
+        let data = self.data.open()?;
+        match self.model.channels {
+            Some(channels) => data.with_channels(channels),
+            None => Ok(data),
+        }
+    }
+
     /// What was found in the weights that this run starts from, if it starts from any.
     pub(crate) fn start(&self) -> Option<&Start> {
         self.finetune.as_ref()?.start.as_ref()
@@ -87,7 +119,8 @@ impl Recipe {
     /// [`Error::Invalid`] if their number is not that of the channels.
     pub fn normalisation(&self, data: &Dataset) -> Result<(Vec<f32>, Vec<f32>)> {
         let (Some(mean), Some(std)) = (&self.data.mean, &self.data.std) else {
-            return Ok((data.stats.mean.clone(), data.stats.std.clone()));
+            let stats = data.stats()?;
+            return Ok((stats.mean.clone(), stats.std.clone()));
         };
         if mean.len() != data.channels {
             let why = format!("{} numbers, but the pictures have {} channels", mean.len(), data.channels);
@@ -164,18 +197,23 @@ impl Recipe {
         let options = LoaderOptions {
             n_workers: self.run.workers,
             n_queued: self.run.workers + 2,
+            max_bad: self.data.n_bad_allowed(n),
             ..LoaderOptions::train(self.micro_batch(), self.train.seed)
         };
         Loader::new(data.train.clone(), pipeline.simplified(data.extent), options)
     }
 
-    /// The test pictures, each once, the last batch padded.
+    /// The test pictures, each once, the last batch padded. Broken ones are not counted.
     ///
     /// # Errors
     /// As [`Loader::new`].
     pub fn test_loader(&self, data: &Dataset, preprocessing: &Preprocessing) -> Result<Loader> {
         let batch = self.run.eval_batch.unwrap_or(self.micro_batch()).min(data.test.len());
-        let options = LoaderOptions { n_workers: self.run.workers, ..LoaderOptions::eval(batch) };
+        let options = LoaderOptions {
+            n_workers: self.run.workers,
+            max_bad: self.data.n_bad_allowed(data.test.len()),
+            ..LoaderOptions::eval(batch)
+        };
         let pipeline = Pipeline::for_evaluation(preprocessing)?.simplified(data.extent);
         Loader::new(data.test.clone(), pipeline, options)
     }

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 const NAMED: [&str; 2] = ["optimizer.name", "schedule.name"];
 
 /// Fields that do not change the result: these paths and all below them.
-const FREE: [&str; 2] = ["run", "data.dir"];
+const FREE: [&str; 3] = ["run", "data.path", "data.dir"];
 
 impl Recipe {
     /// Sets a field by its path: `set("optimizer.lr", "0.05")`. The value is TOML, or a text without quotes;

@@ -24,10 +24,11 @@ impl Shipped {
     pub const SAMPLE: &str = "fashion-mnist-sample";
 
     /// All of them.
-    pub const ALL: [Shipped; 4] = [
+    pub const ALL: [Shipped; 5] = [
         shipped!("fashion-sample"),
         shipped!("fashion-mnist-28"),
         shipped!("d2l-fashion-mnist-96"),
+        shipped!("photos"),
         shipped!("finetune"),
     ];
 

@@ -2,8 +2,7 @@
 
 use resnet_core::zoo;
 
-use super::{OptimizerRecipe, Recipe, Shipped};
-use crate::data::Known;
+use super::{DataRecipe, OptimizerRecipe, Recipe};
 use crate::schedule::Schedule;
 use crate::{Error, Result};
 
@@ -37,9 +36,25 @@ impl Recipe {
     }
 
     fn validate_data(&self) -> Result<()> {
-        let names: Vec<&str> = std::iter::once(Shipped::SAMPLE).chain(Known::ALL.map(Known::name)).collect();
-        if !names.contains(&self.data.name.as_str()) {
-            return refuse("data.name", &self.data.name, &format!("one of {}", names.join(", ")));
+        let d = &self.data;
+        match (&d.name, &d.path) {
+            (Some(name), Some(path)) => {
+                let both = format!("`{name}` and the path {}", path.display());
+                return refuse("data", both, "a name or a path");
+            }
+            (Some(name), None) if !DataRecipe::names().contains(&name.as_str()) => {
+                let wanted = format!(
+                    "one of {}; a folder or file goes into data.path",
+                    DataRecipe::names().join(", ")
+                );
+                return refuse("data.name", name, &wanted);
+            }
+            _ => {}
+        }
+        share("data.split", d.split, true)?;
+        share("data.max_bad", d.max_bad, true)?;
+        if d.split_seed > i64::MAX as u64 {
+            return refuse("data.split_seed", d.split_seed, &format!("at most {}", i64::MAX));
         }
         for (field, values) in [("data.mean", &self.data.mean), ("data.std", &self.data.std)] {
             let low = if field == "data.std" { f64::MIN_POSITIVE } else { f64::MIN };

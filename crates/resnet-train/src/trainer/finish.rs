@@ -26,6 +26,9 @@ impl<B: Backend> Trainer<B> {
         if due && evaluation.is_none() {
             return Ok(true);
         }
+        for bad in [self.train_loader.take_bad(), self.test_loader.take_bad()].iter().flatten() {
+            observer.on(&Event::Warning(bad));
+        }
         let test = evaluation.map(|e| self.judge(&e)).transpose()?;
         let sums = self.at.epoch_sums;
         let record = EpochRecord {

@@ -38,7 +38,7 @@ const FINGERPRINT: &str = "7b1d1b2ecfdc46b489298704d806d7e1dbe9f4fec8c9e0b189565
 #[test]
 fn the_affine_normalises_the_training_pictures() {
     let set = sample::fashion_mnist().unwrap();
-    let table = set.affine();
+    let table = set.affine().unwrap();
     let pixels: Vec<f64> = all(set.train.as_ref())
         .iter()
         .flat_map(|(_, pixels)| pixels)

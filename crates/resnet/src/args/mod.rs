@@ -1,5 +1,6 @@
 //! Flags that commands share.
 
+mod data;
 mod device;
 mod finetune;
 mod model;
@@ -7,6 +8,7 @@ mod network;
 mod recipe;
 mod weights;
 
+pub(crate) use data::DataArgs;
 pub(crate) use device::{DeviceArgs, Precision};
 pub(crate) use finetune::FinetuneArgs;
 pub(crate) use model::ModelArgs;

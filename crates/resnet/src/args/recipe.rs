@@ -1,11 +1,10 @@
 //! What is trained, and how: a recipe, and flags that change it.
 
 use std::fmt::Display;
-use std::path::PathBuf;
 
 use resnet_train::recipe::Recipe;
 
-use super::NetworkArgs;
+use super::{DataArgs, NetworkArgs};
 
 /// The flags that change a recipe. The common fields have flags of their own, all others `--set`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -14,13 +13,8 @@ pub(crate) struct RecipeArgs {
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 
-    /// Data to learn from: fashion-mnist-sample (embedded), fashion-mnist or mnist
-    #[arg(long, value_name = "NAME", help_heading = "Recipe")]
-    pub(crate) data: Option<String>,
-
-    /// Directory of the data. Default: $RESNET_DATA_DIR, then the usual places
-    #[arg(long, value_name = "DIR", help_heading = "Recipe")]
-    pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
 
     /// Pictures per step
     #[arg(long, value_name = "N", help_heading = "Recipe")]
@@ -62,14 +56,13 @@ impl RecipeArgs {
         add("model.classes", text(n.classes.as_ref()));
         add("model.channels", text(n.channels.as_ref()));
         add("model.size", text(n.size.as_ref()));
-        add("data.name", self.data.clone());
-        add("data.dir", self.data_dir.as_ref().map(|d| d.display().to_string()));
         add("train.batch", text(self.batch.as_ref()));
         add("train.epochs", text(self.epochs.as_ref()));
         add("optimizer.name", self.optimizer.clone());
         add("optimizer.lr", text(self.lr.as_ref()));
         add("train.seed", text(self.seed.as_ref()));
         add("run.workers", text(self.workers.as_ref()));
+        all.extend(self.data.overrides());
         all.extend(self.set.iter().cloned());
         all
     }

@@ -1,17 +1,21 @@
-//! `resnet bench`: how long a step takes, on synthetic data.
+//! `resnet bench`: how long a step takes, on synthetic pictures or with real loading.
 
 use std::time::{Duration, Instant};
 
-use crate::exit::usage;
+use anyhow::Context;
 use resnet::backend::{Job, dispatch};
 use resnet::profile::Timed;
 use resnet_core::op::{Optimizer, StepScalars};
+use resnet_core::preprocessing::Preprocessing;
 use resnet_core::rng::{Purpose, Stream};
 use resnet_core::zoo::ResNetSpec;
 use resnet_core::{Accumulate, Backend, Executor, Graph, LowerOptions, Params, init};
+use resnet_train::data::{Batch, Epoch, Loader};
+use resnet_train::recipe::{Recipe, Size};
 use serde::Serialize;
 
-use crate::args::{DeviceArgs, NetworkArgs, Precision, WeightsArgs};
+use crate::args::{DataArgs, DeviceArgs, NetworkArgs, Precision, WeightsArgs};
+use crate::exit::usage;
 use crate::view::output::say;
 use crate::view::{self, number, table};
 
@@ -20,7 +24,7 @@ const N_WARM_UP: usize = 2;
 
 /// Measure how long a step takes.
 ///
-/// On synthetic pictures, training or inference.
+/// On synthetic pictures, training or inference; with --data on pictures that are read, decoded and augmented meanwhile.
 /// A training step is what a trainer does for one batch: copy the pictures in, forward, loss, backward, SGD with momentum.
 /// With --infer it is copy in, forward with running statistics, logits out.
 /// Two warm-up steps are not counted.
@@ -29,7 +33,8 @@ const N_WARM_UP: usize = 2;
   resnet bench --arch resnet18 --channels 1 --size 28 --classes 10 --batch 256 --steps 10
   resnet bench --arch resnet50 --batch 32 --infer --steps 20 --json
   resnet bench --arch resnet50 --batch 32 --steps 5 --profile
-  resnet bench --weights model.safetensors --batch 1 --infer")]
+  resnet bench --weights model.safetensors --batch 1 --infer
+  resnet bench --arch resnet50 --batch 16 --data photos/     whether loading keeps up: compare with the same without --data")]
 pub(crate) struct BenchArgs {
     /// Pictures per step
     #[arg(long, value_name = "N", default_value_t = 32)]
@@ -54,6 +59,14 @@ pub(crate) struct BenchArgs {
     /// One line of JSON
     #[arg(long)]
     json: bool,
+
+    /// Read these pictures in place of synthetic ones: random crops and flips of the training part, beside the computation
+    #[command(flatten)]
+    data: DataArgs,
+
+    /// Threads that read and augment pictures
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Data")]
+    workers: usize,
 
     #[command(flatten)]
     weights: WeightsArgs,
@@ -82,6 +95,8 @@ struct Measured {
     width: usize,
     classes: usize,
     batch: usize,
+    /// Where the pictures came from; none if they were synthetic.
+    data: Option<String>,
     precision: &'static str,
     backend: &'static str,
     device: String,
@@ -149,19 +164,18 @@ impl Bench {
         let mut net = Executor::new(backend, &self.graph, options, 0.0)?;
         net.account_params(params.bytes(backend));
         net.set_scalars(backend, &StepScalars { lr: 0.01, ..StepScalars::default() })?;
-        let mut random = Stream::new(0, Purpose::Synthetic, 0, 0);
-        let n_bytes = args.batch * spec.height * spec.width * spec.channels;
-        let pixels: Vec<u8> = (0..n_bytes).map(|_| random.u32() as u8).collect();
-        let labels: Vec<u32> = (0..args.batch).map(|_| random.below(spec.classes) as u32).collect();
+        let mut feed = Feed::new(args, spec)?;
+        let origin = feed.origin();
 
-        let mut step = |backend: &mut B| -> resnet_core::Result<Duration> {
+        let mut step = |backend: &mut B| -> anyhow::Result<Duration> {
             let start = Instant::now();
-            net.load_pixels(backend, &pixels)?;
+            let (pixels, labels) = feed.next()?;
+            net.load_pixels(backend, pixels)?;
             net.forward(backend, &mut params)?;
             if args.infer {
                 net.logits(backend)?;
             } else {
-                net.loss(backend, &labels, None, args.batch, Accumulate::Set)?;
+                net.loss(backend, labels, None, args.batch, Accumulate::Set)?;
                 net.backward(backend, &mut params, Accumulate::Set)?;
                 backend.update(&rule, net.scalars(), None, &mut params.list)?;
                 backend.synchronize()?;
@@ -172,7 +186,7 @@ impl Bench {
             step(backend)?;
         }
         warm(backend);
-        let mut times = (0..args.steps).map(|_| step(backend)).collect::<resnet_core::Result<Vec<_>>>()?;
+        let mut times = (0..args.steps).map(|_| step(backend)).collect::<anyhow::Result<Vec<_>>>()?;
         times.sort();
         let seconds = |t: &Duration| t.as_secs_f64();
         let median_s = (seconds(&times[(times.len() - 1) / 2]) + seconds(&times[times.len() / 2])) / 2.0;
@@ -192,6 +206,7 @@ impl Bench {
             width: spec.width,
             classes: spec.classes,
             batch: args.batch,
+            data: origin,
             precision: args.precision.name(),
             backend: backend.name(),
             device: backend.describe(),
@@ -205,6 +220,66 @@ impl Bench {
     }
 }
 
+/// Where the pictures of a step come from.
+enum Feed {
+    Synthetic { pixels: Vec<u8>, labels: Vec<u32> },
+    Loaded { origin: String, loader: Loader, running: Epoch, n_epochs: u64, batch: Batch },
+}
+
+impl Feed {
+    fn new(args: &BenchArgs, spec: &ResNetSpec) -> anyhow::Result<Self> {
+        if args.data.data.is_none() {
+            let mut random = Stream::new(0, Purpose::Synthetic, 0, 0);
+            let n_bytes = args.batch * spec.height * spec.width * spec.channels;
+            let pixels = (0..n_bytes).map(|_| random.u32() as u8).collect();
+            let labels = (0..args.batch).map(|_| random.below(spec.classes) as u32).collect();
+            return Ok(Self::Synthetic { pixels, labels });
+        }
+        let mut recipe = Recipe::default();
+        args.data.apply(&mut recipe.data);
+        recipe.model.channels = Some(spec.channels);
+        recipe.model.size = Some(Size { height: spec.height, width: spec.width });
+        (recipe.train.batch, recipe.run.workers) = (args.batch, args.workers);
+        (recipe.augment.resized_crop, recipe.augment.flip) = (Some((0.08, 1.0)), 0.5);
+        recipe.validate()?;
+        let data = recipe.open_data()?;
+        if data.n_classes() > spec.classes {
+            let (found, known) = (data.n_classes(), spec.classes);
+            return Err(usage(format!("{found} classes, the network has {known}; say --classes {found}")));
+        }
+        let unused = vec![0.5; spec.channels]; // the loader hands over bytes
+        let size = Preprocessing::exact(spec.height, spec.width, unused.clone(), unused);
+        let loader = recipe.train_loader(&data, &size)?;
+        let running = loader.epoch(0, 0)?;
+        Ok(Self::Loaded { origin: data.describe(), loader, running, n_epochs: 1, batch: Batch::default() })
+    }
+
+    fn origin(&self) -> Option<String> {
+        match self {
+            Feed::Synthetic { .. } => None,
+            Feed::Loaded { origin, .. } => Some(origin.clone()),
+        }
+    }
+
+    /// Pixels and labels of the next batch, as soon as they are there.
+    fn next(&mut self) -> anyhow::Result<(&[u8], &[u32])> {
+        match self {
+            Feed::Synthetic { pixels, labels } => Ok((pixels, labels)),
+            Feed::Loaded { loader, running, n_epochs, batch, .. } => {
+                *batch = match running.next() {
+                    Some(next) => next?,
+                    None => {
+                        *running = loader.epoch(*n_epochs, 0)?;
+                        *n_epochs += 1;
+                        running.next().context("an epoch without a batch")??
+                    }
+                };
+                Ok((&batch.pixels, &batch.labels))
+            }
+        }
+    }
+}
+
 fn print(m: &Measured) {
     let mode = if m.infer() { "inference" } else { "training" };
     say(format!(
@@ -212,6 +287,9 @@ fn print(m: &Measured) {
         m.arch, m.variant, m.batch, m.channels, m.height, m.width, m.classes, m.precision
     ));
     say(format!("{}\n", m.device));
+    if let Some(data) = &m.data {
+        say(format!("pictures of {data}\n"));
+    }
     let mut t = table::plain();
     let rows = [
         ("step, median", number::seconds(m.median_s)),

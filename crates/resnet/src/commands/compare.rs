@@ -63,7 +63,7 @@ pub(crate) fn run(args: CompareArgs) -> anyhow::Result<()> {
     if contenders.len() * args.seeds as usize == 0 {
         return Err(usage("--seeds 0: at least one run of each network is needed"));
     }
-    let data = contenders[0].1.data.open()?;
+    let data = contenders[0].1.open_data()?;
     let out = match &args.out {
         Some(path) => path.clone(),
         None => free_directory()?,

@@ -13,7 +13,7 @@ use resnet_train::evaluate::Evaluation;
 use resnet_train::model::Model;
 use resnet_train::recipe::{Recipe, Size};
 
-use crate::args::{DeviceArgs, ModelArgs, Precision, label};
+use crate::args::{DataArgs, DeviceArgs, ModelArgs, Precision, label};
 use crate::exit::usage;
 use crate::runs;
 use crate::view::output::say;
@@ -35,13 +35,9 @@ pub(crate) struct EvalArgs {
     #[arg(value_name = "MODEL", conflicts_with = "weights")]
     model: Option<PathBuf>,
 
-    /// Data whose test part is used: fashion-mnist-sample, fashion-mnist or mnist. Default: what the run was trained on
-    #[arg(long, value_name = "NAME")]
-    data: Option<String>,
-
-    /// Directory of the data
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    /// The test part is used. Default: what the run was trained on
+    #[command(flatten)]
+    data: DataArgs,
 
     /// Pictures computed at a time; changes memory and speed, not the result
     #[arg(long, value_name = "N", default_value_t = 64)]
@@ -78,8 +74,10 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
     recipe.model.size = Some(Size { height: model.spec.height, width: model.spec.width });
     recipe.run.eval_batch = Some(args.batch);
     recipe.run.workers = args.workers;
+    recipe.model.channels = Some(model.spec.channels);
     recipe.validate()?;
-    let data = recipe.data.open()?;
+    let data = recipe.open_data()?;
+    let data = if fits_by_name(&model, &data) { data.with_classes(&model.classes)? } else { data };
     check_fit(&model, &data)?;
     let loader = recipe.test_loader(&data, &model.preprocessing)?;
 
@@ -92,7 +90,7 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
     let svg = args.svg.clone().or_else(|| path.is_dir().then(|| path.join("confusion.svg")));
     let (json, choice) = (args.json, args.device.choice());
     let started = Instant::now();
-    let evaluation = dispatch(choice, Eval { model, loader, args })?;
+    let (evaluation, bad) = dispatch(choice, Eval { model, loader, args })?;
     let seconds = started.elapsed().as_secs_f64();
 
     if json {
@@ -104,6 +102,7 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
         say(format!("tested       {count} pictures in {}\n", number::seconds(seconds)));
         output::lines([evaluation::text(&evaluation, &classes)])?;
     }
+    bad.iter().for_each(|e| eprintln!("warning: not counted: {e}"));
     if let Some(svg) = svg {
         draw(
             &svg,
@@ -121,22 +120,18 @@ fn recipe(args: &EvalArgs, path: &Path) -> anyhow::Result<Recipe> {
     let trained = path.join("recipe.toml");
     let mut recipe =
         if path.is_dir() && trained.exists() { Recipe::read(&trained)? } else { Recipe::default() };
-    match &args.data {
-        Some(name) if *name != recipe.data.name => {
-            recipe.data.name = name.clone();
-            recipe.data.dir = None;
-        }
-        None if !trained.exists() => {
-            return Err(usage(
-                "a weights file does not say what it was trained on; say what to test it on with --data",
-            ));
-        }
-        _ => {}
+    if args.data.data.is_none() && !trained.exists() {
+        return Err(usage(
+            "a weights file does not say what it was trained on; say what to test it on with --data",
+        ));
     }
-    if args.data_dir.is_some() {
-        recipe.data.dir = args.data_dir.clone();
-    }
+    args.data.apply(&mut recipe.data);
     Ok(recipe)
+}
+
+/// Whether the data has classes of the model in another order or number, as a part of them has.
+fn fits_by_name(model: &Model, data: &Dataset) -> bool {
+    data.classes.iter().all(|class| model.classes.contains(class))
 }
 
 fn check_fit(model: &Model, data: &Dataset) -> anyhow::Result<()> {
@@ -166,10 +161,11 @@ struct Eval {
 }
 
 impl Job for Eval {
-    type Output = Evaluation;
+    /// And what could not be read.
+    type Output = (Evaluation, Vec<resnet_train::Error>);
     type Error = anyhow::Error;
 
-    fn run<B: Backend>(self, backend: B) -> anyhow::Result<Evaluation> {
+    fn run<B: Backend>(self, backend: B) -> anyhow::Result<Self::Output> {
         let dtype = self.args.precision.dtype();
         let mut classifier = Classifier::new(backend, &self.model, self.loader.batch(), dtype)?;
         let mut progress = Progress::new("testing", 0, self.loader.n_batches() as u64);
@@ -178,7 +174,7 @@ impl Job for Eval {
             true
         });
         progress.finish();
-        evaluation?.context("no test pictures")
+        Ok((evaluation?.context("no test pictures")?, self.loader.take_bad()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod data;
 mod eval;
 mod export;
 mod forward;
@@ -17,6 +18,7 @@ pub(crate) enum Command {
     Eval(Box<eval::EvalArgs>),
     Predict(Box<predict::PredictArgs>),
     Compare(Box<compare::CompareArgs>),
+    Data(data::DataCommand),
     Summary(summary::SummaryArgs),
     Forward(forward::ForwardArgs),
     Import(import::ImportArgs),
@@ -32,6 +34,7 @@ impl Command {
             Command::Eval(args) => eval::run(*args),
             Command::Predict(args) => predict::run(*args),
             Command::Compare(args) => compare::run(*args),
+            Command::Data(args) => data::run(args),
             Command::Summary(args) => summary::run(args),
             Command::Forward(args) => forward::run(args),
             Command::Import(args) => import::run(args),

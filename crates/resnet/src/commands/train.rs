@@ -87,7 +87,7 @@ pub(crate) fn run(args: TrainArgs) -> anyhow::Result<()> {
                 .recipe
                 .as_deref()
                 .or(args.positional.as_deref())
-                .unwrap_or_else(|| args.finetune.default_recipe());
+                .unwrap_or_else(|| args.change.data.default_recipe(args.finetune.default_recipe()));
             if let Some(path) = args.out.as_deref().filter(|path| RunDir::holds_run(path)) {
                 let shown = path.display();
                 return Err(usage(format!(
@@ -100,7 +100,7 @@ pub(crate) fn run(args: TrainArgs) -> anyhow::Result<()> {
             (target, recipe)
         }
     };
-    let data = recipe.data.open()?;
+    let data = recipe.open_data()?;
     let goes_on = matches!(&target, Target::Resume(dir, _) if dir.has_checkpoint());
     let start = match recipe.finetune {
         Some(_) if !goes_on => Some(args.finetune.start(&mut recipe, &data, &args.change.network)?),

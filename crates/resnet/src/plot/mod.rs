@@ -1,15 +1,17 @@
 //! Pictures of results, as SVG text: [`lines`] for curves, [`training`] for those of a run, [`confusion`] for a confusion
-//! matrix.
+//! matrix, [`sheet`] for pictures of a data set.
 //!
 //! Nothing here opens a file. Fonts are the viewer's; colours are told apart by colour-blind readers
 //! (Okabe and Ito, *Color Universal Design*, 2008).
 
 mod confusion;
 mod lines;
+mod sheet;
 mod training;
 
 pub use confusion::confusion;
 pub use lines::{Curve, Legend, Panel, lines};
+pub use sheet::sheet;
 pub use training::training;
 
 use plotters::coord::Shift;

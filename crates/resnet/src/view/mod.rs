@@ -5,6 +5,7 @@ pub(crate) mod evaluation;
 pub(crate) mod number;
 pub(crate) mod output;
 pub(crate) mod progress;
+pub(crate) mod survey;
 pub(crate) mod table;
 pub(crate) mod watch;
 

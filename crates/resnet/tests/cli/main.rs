@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests, which may
 
 mod bench;
+mod data;
 mod errors;
 mod forward;
 mod import;

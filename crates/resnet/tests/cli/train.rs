@@ -205,9 +205,10 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
     train(&dir, "--lr -1").refused(2, &["optimizer.lr", "-1"]);
     train(&dir, "--set train.epoch=3").refused(2, &["train.epoch=3", "epochs"]);
     train(&dir, "--set nonsense").refused(2, &["nonsense", "table.field=value"]);
-    train(&dir, "--channels 3").refused(2, &["model.channels", "3", "1"]);
+    train(&dir, "--channels 2").refused(2, &["model.channels", "2", "1"]);
     train(&dir, "--classes 9").refused(2, &["model.classes", "9", "10"]);
-    train(&dir, "--data cifar10").refused(2, &["data.name", "cifar10", "fashion-mnist"]);
+    train(&dir, "--data imagenet").refused(2, &["data.name", "imagenet", "fashion-mnist", "data.path"]);
+    train(&dir, "--data ./absent").refused(1, &["./absent", "cannot open"]);
     let answer = run("train --data fashion-mnist --data-dir", &home.path().join("nowhere"), &[]);
     answer.refused(1, &["Fashion-MNIST was not found"]);
     assert!(answer.stderr.contains("cargo xtask data fashion-mnist"), "{}", answer.stderr);

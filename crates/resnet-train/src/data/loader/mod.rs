@@ -4,6 +4,7 @@
 //! Workers take numbers in order and put finished batches into a bounded queue, from which they leave in order.
 //! So the number of workers changes the speed and nothing else, and an epoch can start at any batch.
 
+mod bad;
 mod batch;
 mod order;
 mod queue;
@@ -39,6 +40,11 @@ pub struct LoaderOptions {
     pub n_queued: usize,
     /// Most bytes kept of pictures after the part of the pipeline that is the same in every epoch; 0 keeps none.
     pub cache_bytes: usize,
+    /// Most broken pictures that are left out before an error ends the epoch; 0 for none.
+    ///
+    /// In training the next one in the source takes the place of a broken picture, so batches stay full and the result does
+    /// not depend on when it was found. In an evaluation ([`LastBatch::Pad`]) it is not counted.
+    pub max_bad: usize,
 }
 
 impl LoaderOptions {
@@ -52,6 +58,7 @@ impl LoaderOptions {
             n_workers: 1,
             n_queued: 3,
             cache_bytes: 1 << 30,
+            max_bad: 0,
         }
     }
 
@@ -91,6 +98,11 @@ impl Loader {
     /// Pictures per batch.
     pub fn batch(&self) -> usize {
         self.spec.options().batch
+    }
+
+    /// What was left out since this was last asked: an error for each broken picture, which names it.
+    pub fn take_bad(&self) -> Vec<Error> {
+        self.spec.bad().take()
     }
 
     /// Height, width and channels of the pictures in a batch.

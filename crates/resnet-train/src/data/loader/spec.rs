@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use resnet_core::rng::{Purpose, Stream};
 
+use super::bad::Bad;
 use super::order::Positions;
 use super::{Batch, LastBatch, LoaderOptions};
 use crate::data::transform::{self, Pipeline};
@@ -22,6 +23,7 @@ pub(super) struct BatchSpec {
     width: usize,
     /// Pictures after the fixed part, filled in as they are needed. Empty where nothing is kept.
     cache: Vec<OnceLock<Picture>>,
+    bad: Bad,
 }
 
 /// Memory that one worker reuses.
@@ -61,11 +63,16 @@ impl BatchSpec {
             }
             _ => Vec::new(),
         };
-        Ok(Self { source, options, fixed, random, height, width, cache })
+        let bad = Bad::new(options.max_bad);
+        Ok(Self { source, options, fixed, random, height, width, cache, bad })
     }
 
     pub(super) fn options(&self) -> &LoaderOptions {
         &self.options
+    }
+
+    pub(super) fn bad(&self) -> &Bad {
+        &self.bad
     }
 
     pub(super) fn shape(&self) -> (usize, usize, usize) {
@@ -92,7 +99,7 @@ impl BatchSpec {
         let n_valid = if self.options.last == LastBatch::Wrap { size } else { size.min(n - first) };
 
         let picture_bytes = self.height * self.width * self.source.channels();
-        (batch.number, batch.n_valid) = (number, n_valid);
+        batch.number = number;
         batch.indices.clear();
         batch.labels.clear();
         batch.pixels.clear();
@@ -106,15 +113,34 @@ impl BatchSpec {
             if stopped() {
                 return Ok(());
             }
-            let index = positions.get(position % n);
-            self.read(index, epoch, scratch)?;
+            let wanted = positions.get(position % n);
+            let Some(index) = self.read_good(wanted, epoch, scratch)? else { continue };
             batch.indices.push(index);
             batch.labels.push(self.source.label(index));
             batch.pixels.extend_from_slice(&scratch.picture.pixels);
         }
+        batch.n_valid = batch.indices.len();
         batch.labels.resize(size, 0);
         batch.pixels.resize(size * picture_bytes, 0);
         Ok(())
+    }
+
+    /// A picture, transformed, into `scratch.picture`; its index. In place of a broken one the next in the source that is
+    /// whole, or in an evaluation none.
+    fn read_good(&self, wanted: usize, epoch: u64, scratch: &mut Scratch) -> Result<Option<usize>> {
+        let n = self.source.len();
+        for index in (wanted..n).chain(0..wanted) {
+            if !self.bad.has(index) {
+                match self.read(index, epoch, scratch) {
+                    Ok(()) => return Ok(Some(index)),
+                    Err(e) => self.bad.add(index, e)?,
+                }
+            }
+            if self.options.last == LastBatch::Pad {
+                return Ok(None);
+            }
+        }
+        Err(Error::invalid("pictures", "all of them are broken"))
     }
 
     /// One picture, transformed, into `scratch.picture`.
