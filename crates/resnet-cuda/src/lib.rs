@@ -19,7 +19,7 @@
 //! - `engine`, `columns`, `prepare`: launches, scratch, and how passes are cut.
 //! - [`choice`]: which kernels compute a convolution.
 //! - `ops`: one file per op, the host side of its `.cu` file.
-//! - [`tensor`]: convolutions on tensor cores.
+//! - [`tensor`]: convolutions on tensor cores. [`cudnn`]: what cuDNN would run instead.
 //! - `recording`: which parts of a step are repeated without the host.
 //! - [`backend`], where [`CudaBackend`] is.
 #![deny(unsafe_code)]
@@ -31,6 +31,7 @@ pub mod cache;
 pub mod choice;
 mod columns;
 pub mod compile;
+pub mod cudnn;
 mod engine;
 pub mod error;
 pub mod kernels;
