@@ -9,7 +9,7 @@
 //! - `programs`: what lies beside this program, and running it with a time limit.
 //! - `report`: the results file.
 //! - `machine`: device, driver and versions.
-//! - `suites`: conformance, laws of tensor cores, parity, memory checking.
+//! - `suites`: conformance, laws of tensor cores, memory checking. `parity`: the worst error of every op.
 //! - `training`: five steps on the CPU and on the device from the same weights.
 //! - `timing`: steps of ours; `torch`: of PyTorch's.
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 mod machine;
+mod parity;
 mod programs;
 mod report;
 mod suites;
@@ -85,6 +86,7 @@ fn check(args: &Args) -> Result<bool> {
     let found = machine::describe(&mut report, target, &programs, &python);
     if found {
         suites::run_all(&mut report, target, &programs, &clock);
+        report.step("Worst error of every op", || parity::table(target));
         report.step("Five training steps beside the CPU", || training::compare(target));
         timing::table(&mut report, target, &programs, &python, &clock);
     } else {

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let programs = Programs::find(Some(Path::new("no/such/folder"))).expect("named");
-        let error = programs.file("parity").expect_err("is not there").to_string();
-        assert!(error.contains("no/such/folder/parity") && error.contains("gpu-pack"), "{error}");
+        let error = programs.file("gpu-tests").expect_err("is not there").to_string();
+        assert!(error.contains("no/such/folder/gpu-tests") && error.contains("gpu-pack"), "{error}");
     }
 }

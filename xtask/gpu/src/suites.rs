@@ -1,4 +1,4 @@
-//! What kernels must compute: conformance, tensor cores, parity, memory checking. Each is a program of its own.
+//! What kernels must compute: conformance, tensor cores, memory checking. Each is a program of its own.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -48,28 +48,7 @@ pub(crate) fn run_all(report: &mut Report, target: Target, programs: &Programs, 
     for (program, title) in SUITES {
         report.step(title, || suite(programs, target, program, clock.left().min(Duration::from_secs(150))));
     }
-    report.step("Worst error of every op", || parity(programs, target, clock));
     report.step("Memory checking", || sanitizer(programs, target, clock));
-}
-
-/// The table of `cargo xtask parity`.
-fn parity(programs: &Programs, target: Target, clock: &Clock) -> Result<(Outcome, String)> {
-    let mut command = Command::new(programs.file("parity")?);
-    let cases = match target {
-        Target::Device(ordinal) => {
-            command.args(["--device", &ordinal.to_string()]);
-            "32"
-        }
-        Target::Emulator => "2",
-    };
-    command.args(["--cases", cases]);
-    let output = run(&mut command, clock.left().min(Duration::from_secs(60)))?;
-    let outcome = if output.success {
-        Outcome::Passed
-    } else {
-        Outcome::Failed("an op is outside its bound".to_owned())
-    };
-    Ok((outcome, format!("{}\n{}", output.stdout, output.stderr)))
 }
 
 /// NVIDIA's checker of memory accesses, over the smallest cases.

@@ -13,8 +13,8 @@ use crate::shell::{announce, cargo, read, root, run, target_dir};
 const TESTS: [(&str, &str); 3] =
     [("gpu", "gpu-tests"), ("tensor", "tensor-tests"), ("choice", "choice-tests")];
 
-/// Programs, each with its package.
-const PROGRAMS: [(&str, &str); 2] = [("xtask-gpu", "gpu-check"), ("resnet-benches", "parity")];
+/// The check itself.
+const CHECK: &str = "gpu-check";
 
 /// Scripts of PyTorch's side, in benches/baseline.
 const SCRIPTS: [&str; 2] = ["torch_gpu_step.py", "torch_step.py"];
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 /// Builds everything and runs the check on this machine.
 pub(crate) fn check(args: Vec<OsString>) -> Result<()> {
     let folder = build()?;
-    let mut command = Command::new(folder.join("gpu-check"));
+    let mut command = Command::new(folder.join(CHECK));
     command.args(args);
     run(super::wheels::lend(&mut command))
 }
@@ -74,10 +74,8 @@ const RUN: &str = "#!/bin/sh\n\
 fn build() -> Result<PathBuf> {
     let folder = target_dir().join("gpu-check");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for (package, program) in PROGRAMS {
-        announce(cargo().args(["build", "--release", "-p", package, "--bin", program]))?;
-        copy(&target_dir().join("release").join(program), &folder.join(program))?;
-    }
+    announce(cargo().args(["build", "--release", "-p", "xtask-gpu", "--bin", CHECK]))?;
+    copy(&target_dir().join("release").join(CHECK), &folder.join(CHECK))?;
     for (test, name) in TESTS {
         copy(&test_program(test)?, &folder.join(name))?;
     }

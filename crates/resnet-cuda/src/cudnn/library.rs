@@ -67,7 +67,7 @@ impl Cudnn {
             .ok_or_else(|| CudnnError::NoCublasLt { searched: search.places(&CUBLAS_LT) })?;
         let cudnn = Loaded::open(search, &[CUDNN])?
             .ok_or_else(|| CudnnError::Missing { searched: search.places(&[CUDNN]) })?;
-        // SAFETY: `size_t cudnnGetVersion(void)`.
+        // SAFETY: the type is that of `cudnn_version.h`: `size_t cudnnGetVersion(void)`.
         let version = unsafe { cudnn.get::<Version>("cudnnGetVersion")? };
         // SAFETY: takes nothing and may be called at any time.
         let version = unsafe { version() };
@@ -159,7 +159,7 @@ impl Descriptor {
     /// Sets an attribute.
     pub(crate) fn set(&mut self, attribute: Attribute, value: Value<'_>) -> Result<()> {
         match value {
-            Value::Data(data) => self.set_raw(attribute, Type::DataType, &[data as c_int]),
+            Value::Data(data) => self.set_raw(attribute, Type::Data, &[data as c_int]),
             Value::Bool(truth) => self.set_raw(attribute, Type::Boolean, &[truth]),
             Value::Int64(numbers) => self.set_raw(attribute, Type::Int64, numbers),
             Value::Float(number) => self.set_raw(attribute, Type::Float, &[number]),

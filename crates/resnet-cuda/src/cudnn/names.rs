@@ -50,7 +50,7 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Type {
-    DataType = 1,
+    Data = 1,
     Boolean = 2,
     Int64 = 3,
     Float = 4,
