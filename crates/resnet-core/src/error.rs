@@ -62,6 +62,24 @@ pub enum Error {
         free_bytes: usize,
     },
 
+    /// The activations of a batch do not fit the device.
+    #[error(
+        "out of memory on {backend}: a batch of {batch} needs {} MiB for activations, and there are {}; {}",
+        .needed_bytes.div_ceil(1 << 20),
+        .available_bytes >> 20,
+        fitting(*.batch, *.needed_bytes, *.available_bytes)
+    )]
+    BatchTooLarge {
+        /// The backend's name.
+        backend: &'static str,
+        /// Pictures per batch.
+        batch: usize,
+        /// Bytes that all activations and per-channel buffers take.
+        needed_bytes: usize,
+        /// Bytes there are for them.
+        available_bytes: usize,
+    },
+
     /// The device or its driver failed, or is not there.
     #[error("{backend}: {action}")]
     Device {
@@ -83,6 +101,15 @@ pub enum Error {
         /// Names that look like it.
         suggestions: Vec<String>,
     },
+}
+
+/// Activations grow with the batch, and hardly anything else does.
+fn fitting(batch: usize, needed_bytes: usize, available_bytes: usize) -> String {
+    let fits = (batch as u128 * available_bytes as u128 / needed_bytes.max(1) as u128) as usize;
+    match fits.min(batch.saturating_sub(1)) {
+        0 => "not even one picture fits; use smaller pictures or a smaller network".to_owned(),
+        fits => format!("a batch of {fits} would fit"),
+    }
 }
 
 fn suggest(names: &[String]) -> String {

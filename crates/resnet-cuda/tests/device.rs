@@ -64,6 +64,7 @@ fn the_device_computes_what_the_emulator_computes() {
     assert_eq!(emulated, train(&mut backend(), false));
     assert_eq!(emulated, train(&mut backend(), true));
 
+    large_copies_keep_their_order(&mut backend());
     memory_runs_out(&mut backend());
     what_cannot_be_captured_is_an_error(&mut backend());
 }
@@ -98,6 +99,21 @@ fn train(backend: &mut CudaBackend, recorded: bool) -> (Vec<f32>, Vec<Vec<f32>>)
         losses.push(net.metrics(backend).expect("copied").loss());
     }
     (losses, params.values(backend).expect("copied"))
+}
+
+/// Large enough for pinned memory, each from a buffer that is used again at once.
+fn large_copies_keep_their_order(backend: &mut CudaBackend) {
+    let desc = TensorDesc::table(1, 40_000);
+    let mut host = vec![0.0; desc.len()];
+    let mut buffers: Vec<_> = (0..7).map(|_| backend.alloc(160_000).expect("fits")).collect();
+    for (i, buffer) in buffers.iter_mut().enumerate() {
+        host.fill(i as f32);
+        backend.upload(&desc, HostData::F32(&host), buffer).expect("copied");
+    }
+    for (i, buffer) in buffers.iter().enumerate() {
+        backend.download(&desc, buffer, HostDataMut::F32(&mut host)).expect("copied");
+        assert!(host.iter().all(|&v| v == i as f32), "buffer {i}: {}", host[0]);
+    }
 }
 
 fn memory_runs_out(backend: &mut CudaBackend) {

@@ -11,7 +11,7 @@ const UNSAFE_ALLOWED: [&str; 8] = [
     "crates/resnet-cuda/src/compile/nvrtc.rs",
     "crates/resnet-cuda/src/cudnn/library.rs",
     "crates/resnet-cuda/src/library.rs",
-    "crates/resnet-cuda/src/machine/device.rs",
+    "crates/resnet-cuda/src/machine/device",
     "crates/resnet-cuda/src/machine/emulator/library.rs",
     "crates/resnet-cuda/tests/fake/",
 ];

@@ -21,13 +21,20 @@ impl<Buf> Buffers<Buf> {
         program: &Program,
         plan: &Plan,
     ) -> Result<Self> {
-        let mut all = vec![];
-        for bytes in &plan.slot_bytes {
-            all.push(Some(backend.alloc(*bytes)?));
-        }
-        for desc in &program.tables {
-            let bytes = backend.buffer_bytes(desc);
-            all.push(Some(backend.alloc(bytes)?));
+        let tables = program.tables.iter().map(|desc| backend.buffer_bytes(desc)).collect::<Vec<_>>();
+        let (mut all, mut given) = (vec![], 0);
+        for &bytes in plan.slot_bytes.iter().chain(&tables) {
+            let buffer = backend.alloc(bytes).map_err(|error| match error {
+                Error::OutOfMemory { backend, free_bytes, .. } => Error::BatchTooLarge {
+                    backend,
+                    batch: plan.batch,
+                    needed_bytes: plan.activation_bytes() + plan.table_bytes,
+                    available_bytes: given + free_bytes,
+                },
+                other => other,
+            })?;
+            given += bytes;
+            all.push(Some(buffer));
         }
         Ok(Self { slot_of: plan.slot_of.clone(), n_slots: plan.slot_bytes.len(), all })
     }

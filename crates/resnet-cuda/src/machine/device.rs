@@ -4,6 +4,8 @@
 //! It is told not to track events: there is one stream, and events would end up in what is captured.
 #![allow(unsafe_code)]
 
+mod staging;
+
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice
 use cudarc::nvrtc::Ptx;
 use resnet_core::{Error, Result};
 
+use self::staging::Staging;
 use super::{Launch, Machine, Memory, RecordingId, Traits};
 use crate::compile::{Arch, Cache, Compiler, Unit};
 use crate::error::CudaUnavailable;
@@ -22,13 +25,17 @@ use crate::probe::{DRIVER, Device};
 use crate::search::Search;
 
 /// Every function of the driver that is reached through `cudarc` from here.
-const NEEDED: [&str; 29] = [
+const NEEDED: [&str; 35] = [
     "cuCtxGetCurrent",
     "cuCtxSetCurrent",
     "cuDeviceGet",
     "cuDeviceGetAttribute",
     "cuDevicePrimaryCtxRelease_v2",
     "cuDevicePrimaryCtxRetain",
+    "cuEventCreate",
+    "cuEventDestroy_v2",
+    "cuEventRecord",
+    "cuEventSynchronize",
     "cuFuncSetAttribute",
     "cuGetErrorString",
     "cuGraphDestroy",
@@ -41,7 +48,9 @@ const NEEDED: [&str; 29] = [
     "cuMemAlloc_v2",
     "cuMemFreeAsync",
     "cuMemFree_v2",
+    "cuMemFreeHost",
     "cuMemGetInfo_v2",
+    "cuMemHostAlloc",
     "cuMemcpyDtoHAsync_v2",
     "cuMemcpyHtoDAsync_v2",
     "cuMemsetD8Async",
@@ -64,6 +73,7 @@ const USUAL_SHARED_BYTES: u32 = 48 << 10;
 pub struct Gpu {
     /// Launches that are captured. Before the stream, which they hold.
     graphs: Vec<Option<CudaGraph>>,
+    staging: Staging,
     functions: HashMap<String, Function>,
     /// The latest last.
     modules: Vec<Arc<CudaModule>>,
@@ -111,6 +121,7 @@ impl Gpu {
         };
         Ok(Self {
             graphs: Vec::new(),
+            staging: Staging::default(),
             functions: HashMap::new(),
             modules: Vec::new(),
             stream,
@@ -191,9 +202,8 @@ impl Machine for Gpu {
     fn upload(&mut self, to: &Memory, offset: usize, bytes: &[u8]) -> Result<()> {
         self.bind()?;
         let to = self.at(to, offset, bytes.len())?;
-        // SAFETY: `at` checked that the allocation is of this context, alive and long enough. The host's memory is pageable, which
-        // the driver copies to a place of its own before it returns (driver API, "API synchronization behavior").
-        let copied = unsafe { result::memcpy_htod_async(to, bytes, self.stream.cu_stream()) };
+        // SAFETY: `at` checked that the allocation is of this context and long enough. It is freed in order with the stream.
+        let copied = unsafe { self.staging.upload(&self.stream, to, bytes) };
         copied.map_err(|e| failed("copying to the device", e))
     }
 

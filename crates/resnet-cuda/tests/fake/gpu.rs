@@ -39,6 +39,20 @@ enum Work {
     Fill(u64, u8, usize),
 }
 
+/// Copies that were issued and not done: where to, where from, how many bytes.
+static COPIES: Mutex<Vec<(u64, usize, usize)>> = Mutex::new(Vec::new());
+
+/// Copies from pinned memory happen as late as they may: when the stream or an event is waited for, or other work comes.
+fn finish_copies() {
+    for (to, from, bytes) in COPIES.lock().expect("not poisoned").drain(..) {
+        // SAFETY: the caller of the driver promised both ranges until it has waited.
+        unsafe { ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+    }
+}
+
+/// Pinned memory.
+static PINNED: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+
 /// What is being captured, and bytes given out.
 static CAPTURE: Mutex<Option<Vec<Work>>> = Mutex::new(None);
 static GIVEN: Mutex<Vec<(u64, usize)>> = Mutex::new(Vec::new());
@@ -68,6 +82,7 @@ fn run(work: &Work) -> c_int {
 }
 
 fn issue(work: Work) -> c_int {
+    finish_copies();
     if let Some(list) = CAPTURE.lock().expect("not poisoned").as_mut() {
         list.push(work);
         return SUCCESS;
@@ -185,6 +200,7 @@ extern "C" fn cuStreamDestroy_v2(_stream: usize) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuStreamSynchronize(_stream: usize) -> c_int {
+    finish_copies();
     if capturing() { CAPTURE_UNSUPPORTED } else { SUCCESS }
 }
 
@@ -211,6 +227,7 @@ unsafe extern "C" fn cuGraphInstantiateWithFlags(out: *mut *mut Vec<Work>, graph
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGraphLaunch(graph: *mut Vec<Work>, _stream: usize) -> c_int {
+    finish_copies();
     // SAFETY: made by `cuStreamEndCapture` and not destroyed yet.
     let list = unsafe { &*graph };
     list.iter().map(run).find(|&code| code != SUCCESS).unwrap_or(SUCCESS)
@@ -282,13 +299,61 @@ unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: usize
     if capturing() {
         return CAPTURE_UNSUPPORTED;
     }
+    let start = from as usize;
+    let pinned = PINNED.lock().expect("not poisoned").iter().any(|&(at, len)| (at..at + len).contains(&start));
+    if pinned {
+        COPIES.lock().expect("not poisoned").push((to, start, bytes));
+        return SUCCESS;
+    }
+    finish_copies();
     // SAFETY: the caller names so many bytes of host and device.
     unsafe { ptr::copy_nonoverlapping(from, to as *mut u8, bytes) };
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemHostAlloc(out: *mut *mut c_void, bytes: usize, _flags: c_uint) -> c_int {
+    let memory = vec![0u8; bytes].leak();
+    PINNED.lock().expect("not poisoned").push((memory.as_ptr() as usize, bytes));
+    // SAFETY: points to an address.
+    unsafe { *out = memory.as_mut_ptr().cast() };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemFreeHost(memory: *mut c_void) -> c_int {
+    let mut pinned = PINNED.lock().expect("not poisoned");
+    let before = pinned.len();
+    pinned.retain(|&(at, _)| at != memory as usize);
+    if pinned.len() == before { INVALID_VALUE } else { SUCCESS }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuEventCreate(out: *mut usize, _flags: c_uint) -> c_int {
+    // SAFETY: points to a handle.
+    unsafe { *out = 3 };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuEventDestroy_v2(_event: usize) -> c_int {
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuEventRecord(_event: usize, _stream: usize) -> c_int {
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuEventSynchronize(_event: usize) -> c_int {
+    finish_copies();
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, _stream: usize) -> c_int {
+    finish_copies();
     if capturing() {
         return CAPTURE_UNSUPPORTED;
     }
