@@ -1,5 +1,8 @@
 //! What ops work on: memory that can hold any role.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
 use resnet_core::{DType, Error, Result, Role, TensorDesc};
 
 use crate::memory::Memory;
@@ -14,7 +17,12 @@ use crate::memory::Memory;
 pub struct Buffer {
     memory: Memory,
     bytes: usize,
+    /// How often it was borrowed to be written to, from 1 on. Its address is what tells buffers apart.
+    writes: Arc<AtomicU64>,
 }
+
+/// Tells a buffer from all others that live, or that somebody still has a [`Weak`] of.
+pub(crate) type Identity = usize;
 
 impl Buffer {
     /// Allocates zeros and touches every page, so that no op meets a page fault.
@@ -32,12 +40,33 @@ impl Buffer {
         }
         let memory = Memory::zeros(bytes.div_ceil(size_of::<f32>()))
             .map_err(|_| out_of_memory(free_bytes().unwrap_or(0)))?;
-        Ok(Self { memory, bytes })
+        Ok(Self { memory, bytes, writes: Arc::new(AtomicU64::new(1)) })
     }
 
     /// Length in bytes, as it was asked for.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Which buffer this is.
+    pub(crate) fn identity(&self) -> Identity {
+        Arc::as_ptr(&self.writes).addr()
+    }
+
+    /// How often it may have been written to.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// Lives as long as the buffer does.
+    pub(crate) fn weak(&self) -> Weak<AtomicU64> {
+        Arc::downgrade(&self.writes)
+    }
+
+    /// Everything, to be written to: the one place that hands it out.
+    fn floats_mut(&mut self) -> &mut [f32] {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.memory.floats_mut()
     }
 
     /// The first `len` elements as f32.
@@ -47,7 +76,7 @@ impl Buffer {
 
     /// The first `len` elements as f32.
     pub(crate) fn f32_mut(&mut self, len: usize) -> &mut [f32] {
-        &mut self.memory.floats_mut()[..len]
+        &mut self.floats_mut()[..len]
     }
 
     /// The first `len` elements as f64.
@@ -57,7 +86,7 @@ impl Buffer {
 
     /// The first `len` elements as f64.
     pub(crate) fn f64_mut(&mut self, len: usize) -> &mut [f64] {
-        bytemuck::cast_slice_mut(&mut self.memory.floats_mut()[..2 * len])
+        bytemuck::cast_slice_mut(&mut self.floats_mut()[..2 * len])
     }
 
     /// The first `len` bytes.
@@ -67,7 +96,7 @@ impl Buffer {
 
     /// The first `len` bytes.
     pub(crate) fn u8_mut(&mut self, len: usize) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(self.memory.floats_mut())[..len]
+        &mut bytemuck::cast_slice_mut(self.floats_mut())[..len]
     }
 
     /// The first `len` elements as u32.

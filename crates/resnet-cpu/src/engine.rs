@@ -15,6 +15,8 @@ pub(crate) struct Engine {
     pub(crate) partials: Vec<f64>,
     /// Weights arranged for a product.
     pub(crate) weights: Memory,
+    /// Weights on the way to their arrangement, and from their gradient's.
+    pub(crate) panels: Memory,
     /// Weight gradients of parts of a batch.
     pub(crate) weight_partials: Memory,
 }
@@ -22,7 +24,7 @@ pub(crate) struct Engine {
 impl Engine {
     /// An engine without memory.
     pub(crate) fn new(isa: Isa, threads: Threads, direct: Direct) -> Self {
-        let (weights, weight_partials) = (Memory::default(), Memory::default());
-        Self { isa, threads, direct, partials: Vec::new(), weights, weight_partials }
+        let [weights, panels, weight_partials] = std::array::from_fn(|_| Memory::default());
+        Self { isa, threads, direct, partials: Vec::new(), weights, panels, weight_partials }
     }
 }

@@ -18,21 +18,26 @@ pub(crate) struct Need {
     scratch: ScratchLens,
     partials: usize,
     weights: usize,
+    panels: usize,
     weight_partials: usize,
 }
 
 impl Need {
     /// Takes in an op.
-    pub(crate) fn add(&mut self, op: &Op, direct: &mut Direct) -> Result<()> {
-        match op {
+    pub(crate) fn add(&mut self, any: &Op, direct: &mut Direct) -> Result<()> {
+        match any {
             Op::Conv2d(op) | Op::Conv2dBackwardData(op) | Op::Conv2dBackwardWeight(op)
                 if direct.handles(op) =>
             {
                 refuse_bf16(op.dtype())?;
+                if !matches!(any, Op::Conv2d(_)) {
+                    direct.train(op);
+                }
                 let need = direct.prepare(op);
                 self.scratch.grow(&need.scratch);
                 self.partials = self.partials.max(need.partials);
                 self.weights = self.weights.max(need.weights);
+                self.panels = self.panels.max(need.panels);
                 self.weight_partials = self.weight_partials.max(need.weight_partials);
             }
             Op::Conv2d(op) => {
@@ -97,13 +102,15 @@ impl Need {
 
     /// Grows the scratch to what is needed, and returns its bytes.
     pub(crate) fn reserve(&self, engine: &mut Engine) -> usize {
-        let Engine { threads, partials, weights, weight_partials, .. } = engine;
+        let Engine { threads, direct, partials, weights, panels, weight_partials, .. } = engine;
         threads.reserve(&self.scratch);
         grown(partials, self.partials);
         weights.take(self.weights);
+        panels.take(self.panels);
         weight_partials.take(self.weight_partials);
         threads.scratch_bytes()
             + size_of_val(partials.as_slice())
-            + (weights.len() + weight_partials.len()) * size_of::<f32>()
+            + (weights.len() + panels.len() + weight_partials.len()) * size_of::<f32>()
+            + direct.kept_bytes()
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn conv2d(
     let epilogue = Forward { isa: engine.isa, bias: bias.map(|b| b.f32(k)), sums: sums.is_some() };
     if engine.direct.handles(op) {
         let (y, sums) = (y.f32_mut(y_desc.len()), sums.map(|s| s.f64_mut(2 * k)));
-        direct::forward(engine, op, rows, w.f32(w_desc.len()), &epilogue, y, sums);
+        direct::forward(engine, op, rows, w, &epilogue, y, sums);
         return Ok(());
     }
 

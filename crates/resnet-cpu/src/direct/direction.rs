@@ -77,44 +77,43 @@ impl Direction {
         }
     }
 
-    fn panels_len(&self) -> usize {
+    /// Floats of the arranged weights.
+    pub(crate) fn weights_len(&self) -> usize {
+        match &self.ways {
+            Ways::Taps(_) => self.panels_len(),
+            Ways::Tiles(t, _) => winograd::filters_len(*t, self.width, self.depth),
+        }
+    }
+
+    /// Floats of what is on the way to them.
+    pub(crate) fn panels_len(&self) -> usize {
         panels::len(self.width, self.geometry.window.0 * self.geometry.window.1, self.depth)
     }
 
-    /// Floats of the arranged weights, and of what is on the way.
-    pub(crate) fn weights_len(&self) -> usize {
-        self.panels_len()
-            + match &self.ways {
-                Ways::Taps(_) => 0,
-                Ways::Tiles(t, _) => winograd::filters_len(*t, self.width, self.depth),
-            }
-    }
-
     /// Arranges the weights as [`Direction::cell`] reads them.
-    pub(crate) fn arrange<'m>(
+    pub(crate) fn arrange(
         &self,
         threads: &Threads,
         isa: Isa,
         op: &Conv2d,
         w: &[f32],
-        memory: &'m mut Memory,
-    ) -> &'m [f32] {
-        let (panels, filters) = memory.take(self.weights_len()).split_at_mut(self.panels_len());
-        let all = 0..op.r() * op.s() * self.depth;
-        let used = match &self.ways {
-            Ways::Taps(_) => &self.used[..],
-            Ways::Tiles(..) => std::slice::from_ref(&all),
+        spare: &mut Memory,
+        out: &mut [f32],
+    ) {
+        let panels = |used, panels: &mut [f32]| {
+            if self.backward {
+                panels::backward(threads, op, used, w, panels);
+            } else {
+                panels::forward(threads, op, used, w, panels);
+            }
         };
-        if self.backward {
-            panels::backward(threads, op, used, w, panels);
-        } else {
-            panels::forward(threads, op, used, w, panels);
-        }
         match &self.ways {
-            Ways::Taps(_) => panels,
+            Ways::Taps(_) => panels(&self.used, out),
             Ways::Tiles(t, _) => {
-                winograd::filters(threads, isa, t.n, self.backward, self.depth, panels, filters);
-                filters
+                let spare = spare.take(self.panels_len());
+                let all = 0..op.r() * op.s() * self.depth;
+                panels(std::slice::from_ref(&all), spare);
+                winograd::filters(threads, isa, t.n, self.backward, self.depth, spare, out);
             }
         }
     }

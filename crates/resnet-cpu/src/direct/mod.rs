@@ -2,7 +2,7 @@
 //!
 //! Read in this order:
 //! - [`geometry`]: which input pixels an output pixel reads.
-//! - [`panels`]: weights as the micro-kernel wants them.
+//! - [`panels`]: weights as the micro-kernel wants them. [`kept`]: those that stay so.
 //! - [`blocks`]: how an output is cut into cells that tasks write.
 //! - [`gather`]: forward and backward-data. [`weight`]: backward-weight.
 //! - [`direction`]: what forward and backward-data have in common, also with [tiles](crate::winograd).
@@ -15,16 +15,18 @@ pub(crate) mod blocks;
 mod direction;
 pub(crate) mod gather;
 pub(crate) mod geometry;
+mod kept;
 pub(crate) mod panels;
 pub(crate) mod weight;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use resnet_core::Arithmetic;
 use resnet_core::op::{Conv2d, Op};
 
+use crate::buffer::Buffer;
 use crate::engine::Engine;
 use crate::epilogue::{BLOCK, Forward, GradTarget, partial_len};
 use crate::kernels::sums;
@@ -36,6 +38,7 @@ use crate::winograd::{self, Tiling};
 use blocks::{Cell, for_cells};
 use direction::Direction;
 use geometry::Geometry;
+use kept::Kept;
 use weight::WeightPass;
 
 /// Plans that outlive an op.
@@ -43,6 +46,9 @@ pub(crate) struct Direct {
     enabled: bool,
     winograd: bool,
     plans: HashMap<Conv2d, Arc<Plan>>,
+    /// What is also computed backwards, so that its weights change from call to call.
+    trained: HashSet<Conv2d>,
+    kept: Kept,
 }
 
 /// How one convolution is cut in each direction.
@@ -59,13 +65,14 @@ pub(crate) struct Need {
     pub(crate) scratch: ScratchLens,
     pub(crate) partials: usize,
     pub(crate) weights: usize,
+    pub(crate) panels: usize,
     pub(crate) weight_partials: usize,
 }
 
 impl Direct {
     /// Whether these kernels compute at all, and whether they may use fast algorithms.
     pub(crate) fn new(enabled: bool, winograd: bool) -> Self {
-        Self { enabled, winograd, plans: HashMap::new() }
+        Self { enabled, winograd, plans: HashMap::new(), trained: HashSet::new(), kept: Kept::default() }
     }
 
     /// Whether these kernels compute at all, or `matrixmultiply`.
@@ -117,6 +124,16 @@ impl Direct {
         Arc::clone(plan)
     }
 
+    /// Says that an op is computed backwards too.
+    pub(crate) fn train(&mut self, op: &Conv2d) {
+        self.trained.insert(*op);
+    }
+
+    /// Bytes of weights that stay arranged.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.kept.bytes()
+    }
+
     /// Plans an op, and says what memory it needs.
     pub(crate) fn prepare(&mut self, op: &Conv2d) -> Need {
         let plan = self.plan(op);
@@ -125,6 +142,7 @@ impl Direct {
             scratch: ScratchLens { b: BLOCK.max(op.c()), ..ScratchLens::default() },
             partials: (forward.grid().len() * 3 * op.k()).max(backward.grid().len() * partial_len(op.c())),
             weights: forward.weights_len().max(backward.weights_len()),
+            panels: forward.panels_len().max(backward.panels_len()),
             weight_partials: 0,
         };
         need.scratch.grow(&forward.scratch());
@@ -133,7 +151,6 @@ impl Direct {
         let n_chunks = match &plan.weight_tiles {
             Some((tiling, cut)) => {
                 need.scratch.grow(&cut.scratch);
-                need.weights = need.weights.max(panels);
                 need.weight_partials = cut.n_chunks * winograd::weight::sums_len(op, *tiling);
                 cut.n_chunks
             }
@@ -154,17 +171,27 @@ pub(crate) fn forward(
     engine: &mut Engine,
     op: &Conv2d,
     x: Load<'_>,
-    w: &[f32],
+    w: &Buffer,
     epilogue: &Forward<'_>,
     y: &mut [f32],
     sums: Option<&mut [f64]>,
 ) {
     let plan = engine.direct.plan(op);
-    let (k, isa, forward) = (op.k(), engine.isa, &plan.forward);
-    let weights = forward.arrange(&engine.threads, isa, op, w, &mut engine.weights);
+    let Engine { isa, threads, direct, partials, weights, panels, .. } = engine;
+    let (k, isa, forward) = (op.k(), *isa, &plan.forward);
+    let len = forward.weights_len();
+    let mut arrange =
+        |out: &mut [f32]| forward.arrange(threads, isa, op, w.f32(op.w_desc().len()), panels, out);
+    let weights = if direct.trained.contains(op) {
+        let weights = weights.take(len);
+        arrange(weights);
+        weights
+    } else {
+        direct.kept.get(op, w, len, arrange)
+    };
     let grid = forward.grid();
-    let partials = grown(&mut engine.partials, grid.len() * 3 * k);
-    for_cells(&engine.threads, grid, k, y, partials, 3 * k, |cell, partial, scratch| {
+    let partials = grown(partials, grid.len() * 3 * k);
+    for_cells(threads, grid, k, y, partials, 3 * k, |cell, partial, scratch| {
         forward.cell(isa, x, weights, false, cell, scratch);
         for pixel in cell.pixels.clone() {
             epilogue.add_bias(cell.at(pixel));
@@ -208,7 +235,8 @@ pub(crate) fn backward_data(
 ) {
     let plan = engine.direct.plan(op);
     let (c, isa, backward) = (op.c(), engine.isa, &plan.backward);
-    let weights = backward.arrange(&engine.threads, isa, op, w, &mut engine.weights);
+    let weights = engine.weights.take(backward.weights_len());
+    backward.arrange(&engine.threads, isa, op, w, &mut engine.panels, weights);
     let GradTarget { dx, add, epilogue, sums } = target;
     let grid = backward.grid();
     let len = partial_len(c);
@@ -234,7 +262,7 @@ pub(crate) fn backward_weight(
     add: bool,
 ) {
     let plan = engine.direct.plan(op);
-    let Engine { isa, threads, partials, weights, weight_partials, .. } = engine;
+    let Engine { isa, threads, partials, panels, weight_partials, .. } = engine;
     let (isa, k, geometry, with_bias) = (*isa, op.k(), &plan.forward.geometry, dbias.is_some());
     let panels_len = panels::len(k, op.r() * op.s(), op.c());
     let biases = if let Some((tiling, cut)) = plan.weight_tiles {
@@ -244,7 +272,7 @@ pub(crate) fn backward_weight(
         let biases = grown(partials, cut.n_chunks * k);
         let chunks = sums.par_chunks_exact_mut(len).zip(biases.par_chunks_exact_mut(k)).enumerate();
         threads.run(chunks, |(i, (sums, dbias)), scratch| pass.chunk(i, sums, dbias, scratch));
-        let panels = weights.take(panels_len);
+        let panels = panels.take(panels_len);
         winograd::weight::finish(threads, isa, tiling, op.c(), sums, len, panels);
         let all = 0..op.r() * op.s() * op.c();
         panels::reduce(threads, op, std::slice::from_ref(&all), panels, dw, add);

@@ -70,8 +70,13 @@ pub(crate) fn tiling(op: &Conv2d, geometry: &Geometry, backward: bool) -> Option
     }
     let (top, left) = (op.padding().top, op.padding().left);
     let before = if backward { (2 - top, 2 - left) } else { (top, left) };
-    best(geometry).map(|n| Tiling { n, before })
+    let tiling = Tiling { n: best(geometry)?, before };
+    let (rows, columns) = tiling.tiles(geometry.out);
+    (op.n() * rows * columns >= MIN_ROWS).then_some(tiling)
 }
+
+/// Fewer tiles over all pictures do not pay for filters that are up to four times as large as the kernels.
+const MIN_ROWS: usize = 64;
 
 /// The tiles of backward-weight, if they are worth their transforms.
 pub(crate) fn weight_tiling(op: &Conv2d, geometry: &Geometry) -> Option<Tiling> {
