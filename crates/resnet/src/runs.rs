@@ -36,9 +36,9 @@ pub(crate) fn newest() -> anyhow::Result<PathBuf> {
     })
 }
 
-/// The weights file that a path means: itself, or the model of the run it is.
+/// The weights that a path means: the model of the run it is, or itself, as TensorFlow.js keeps weights in a folder, too.
 pub(crate) fn model_file(path: &Path) -> anyhow::Result<PathBuf> {
-    if !path.is_dir() {
+    if !path.is_dir() || path.join("model.json").exists() {
         return Ok(path.to_owned());
     }
     let model = path.join("model.safetensors");
@@ -46,7 +46,7 @@ pub(crate) fn model_file(path: &Path) -> anyhow::Result<PathBuf> {
         return Ok(model);
     }
     Err(anyhow::anyhow!(
-        "{}: no model.safetensors; it is written after the first epoch that is evaluated",
+        "{}: no model.safetensors; a run writes it after the first epoch that is evaluated",
         path.display()
     ))
 }

@@ -35,7 +35,8 @@ impl Dictionary {
         let mut stream = Stream::new(Box::new(Cursor::new(bytes)))?;
         let (mut heap, end) = (Heap::default(), stream.len());
         let root = Machine::new(&mut Bytes::new(&mut stream, 0, end), &mut heap).run()?;
-        let pairs = heap.pairs(root).ok_or_else(|| format!("{} instead of a dictionary", heap.describe(root)))?;
+        let pairs =
+            heap.pairs(root).ok_or_else(|| format!("{} instead of a dictionary", heap.describe(root)))?;
         let mut found = Self::default();
         for (key, value) in pairs {
             let Some(key) = text(&heap, &mut stream, *key)? else { continue };

@@ -85,7 +85,13 @@ impl Archive {
     pub fn open(path: &Path) -> Result<Self> {
         let at = |why| Error::File { path: path.to_owned(), why };
         let inner = if path.is_dir() { path.join("model.json") } else { path.to_owned() };
-        let file = File::open(&inner).map_err(|e| at(format!("cannot open {}: {e}", inner.display())))?;
+        let file = File::open(&inner).map_err(|e| {
+            at(if path.is_dir() {
+                format!("a folder without TensorFlow.js's model.json, which is the only kind that holds weights: {e}")
+            } else {
+                format!("cannot open: {e}")
+            })
+        })?;
         let stream = Stream::new(Box::new(file)).map_err(at)?;
         Self::recognise(stream, inner.parent()).map_err(at)
     }

@@ -21,8 +21,8 @@ pub(super) struct Member {
 /// The entries of a zip archive that are stored as they are; a compressed one has no place.
 pub(super) fn members(stream: &mut Stream) -> Why<BTreeMap<String, Option<Member>>> {
     let stream_len = stream.len();
-    let mut zip =
-        ZipArchive::new(stream.first()?).map_err(|e| format!("not a zip archive that can be read: {e}"))?;
+    let mut zip = ZipArchive::new(stream.first()?)
+        .map_err(|e| format!("not a zip archive that can be read, as when the file was cut: {e}"))?;
     if zip.len() > 2 * MAX_TENSORS {
         return Err(format!("{} entries, at most {} wanted", zip.len(), 2 * MAX_TENSORS));
     }

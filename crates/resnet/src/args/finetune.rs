@@ -1,5 +1,7 @@
 //! Learning on from trained weights: the flags of `resnet train` for it.
 
+use std::path::Path;
+
 use resnet::{Starting, starting_weights};
 use resnet_train::data::Dataset;
 use resnet_train::recipe::{DEFAULT, Recipe};
@@ -34,6 +36,11 @@ pub(crate) struct FinetuneArgs {
     head: Option<String>,
 }
 
+/// A path as a TOML string, so that a file called 2024 is no number.
+fn quoted(path: &Path) -> String {
+    toml::Value::String(path.display().to_string()).to_string()
+}
+
 /// The recipe for fine-tuning that comes with the program.
 const FINETUNE: &str = "finetune";
 
@@ -49,7 +56,7 @@ impl FinetuneArgs {
         let mut add = |field: &str, value: Option<String>| {
             all.extend(value.map(|v| format!("finetune.{field}={v}")));
         };
-        add("weights", self.weights.weights.as_ref().map(|path| path.display().to_string()));
+        add("weights", self.weights.weights.as_ref().map(|path| quoted(path)));
         add(
             "from",
             (self.weights.source.from != Default::default()).then(|| self.weights.source.from.to_string()),
