@@ -167,17 +167,28 @@ impl Bench {
         let mut feed = Feed::new(args, spec)?;
         let origin = feed.origin();
 
+        let key = backend.new_recording();
         let mut step = |backend: &mut B| -> anyhow::Result<Duration> {
             let start = Instant::now();
             let (pixels, labels) = feed.next()?;
-            net.load_pixels(backend, pixels)?;
-            net.forward(backend, &mut params)?;
+            net.put_pixels(backend, pixels)?;
+            if !args.infer {
+                net.put_labels(backend, labels, None)?;
+            }
+            // As a trainer does: where the backend can repeat a step without the host, it does.
+            backend.recorded(key, |backend| {
+                net.ingest(backend)?;
+                net.forward(backend, &mut params)?;
+                if !args.infer {
+                    net.loss_of_labels(backend, false, args.batch, Accumulate::Set)?;
+                    net.backward(backend, &mut params, Accumulate::Set)?;
+                    backend.update(&rule, net.scalars(), None, &mut params.list)?;
+                }
+                Ok(())
+            })?;
             if args.infer {
                 net.logits(backend)?;
             } else {
-                net.loss(backend, labels, None, args.batch, Accumulate::Set)?;
-                net.backward(backend, &mut params, Accumulate::Set)?;
-                backend.update(&rule, net.scalars(), None, &mut params.list)?;
                 backend.synchronize()?;
             }
             Ok(start.elapsed())
