@@ -141,6 +141,7 @@ pub(crate) fn refuse_bf16(dtype: DType) -> Result<()> {
     match dtype {
         DType::F32 => Ok(()),
         DType::Bf16 => Err(Error::Unsupported { backend: crate::NAME, what: "bf16 activations".to_owned() }),
+        DType::F16 => Err(Error::Unsupported { backend: crate::NAME, what: "f16 activations".to_owned() }),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It has two ways to convolve: micro-kernels of its own, whose sums stay in registers (`direct`), and im2col with
 //! `matrixmultiply` (`conv`), which every CPU can run and which the first is compared with. [`Kernel`] chooses.
-//! Everything else is passes that the compiler vectorises, on `rayon`'s threads.
+//! Everything else is passes that the compiler vectorises, on threads that live as long as the backend.
 //!
 //! Two decisions shape it.
 //! Activations lie pixel-major (`h × w × n × c`, see [`Buffer`]), which turns a convolution into plain matrix products.
@@ -12,13 +12,13 @@
 //! # Modules, in reading order
 //! - `backend`: [`CpuBackend`], the trait's methods.
 //! - `memory`, `buffer`, `transfer`: memory, and the way in and out.
-//! - `threads`, `engine`, `prepare`: who runs a tile, with which scratch.
+//! - `crew`, `threads`, `engine`, `prepare`: who runs a tile, with which scratch.
 //! - `window`, `load`, `epilogue`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
 //! - `direct`: convolution by micro-kernels. `winograd`: 3 × 3 kernels with fewer multiplications.
 //!   `conv`: the three ops, and im2col.
 //! - `combine`, `max_pool`, `avg_pool`, `norm`, `loss`, `ingest`, `update`: the ops, forward and backward side by side.
-//! - `kernels`: the inner loops and the matrix products. Unsafe code is there and in `direct::blocks`, which cuts a tensor for
-//!   its tasks.
+//! - `kernels`: the inner loops and the matrix products. Unsafe code is there, in `direct::blocks`, which cuts a tensor for
+//!   its tasks, and in `crew`, which lends them to other threads.
 #![deny(unsafe_code)]
 
 mod avg_pool;
@@ -27,6 +27,8 @@ mod buffer;
 mod choice;
 mod combine;
 mod conv;
+#[allow(unsafe_code)]
+mod crew;
 mod direct;
 mod engine;
 mod epilogue;

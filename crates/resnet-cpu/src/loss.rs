@@ -1,6 +1,5 @@
 //! Softmax cross-entropy: per picture in f64, summed in the order of the pictures.
 
-use rayon::prelude::*;
 use resnet_core::op::{Metrics, SoftmaxCrossEntropy, StepScalars, Targets};
 use resnet_core::{Accumulate, Error, Result};
 
@@ -51,17 +50,17 @@ pub(crate) fn softmax_cross_entropy(
     let label = |i: usize| (a[i] as usize, b.map_or(a[i], |b| b[i]) as usize);
     // Loss and hit of every picture.
     let results = &mut grown(&mut engine.partials, 2 * op.n())[..2 * n_valid];
-    let items = logits.par_chunks(classes).zip(results.par_chunks_mut(2)).enumerate();
+    let items = logits.chunks(classes).zip(results.chunks_mut(2)).enumerate();
     match dlogits {
         Some(dlogits) => {
             let (counted, padding) = dlogits.f32_mut(desc.len()).split_at_mut(n_valid * classes);
             padding.fill(0.0);
-            let items = items.zip(counted.par_chunks_mut(classes)).with_min_len(16);
+            let items = items.zip(counted.chunks_mut(classes));
             engine.threads.run(items, |((i, (logits, result)), dlogits), _| {
                 picture.run(logits, label(i), result, Some(dlogits));
             });
         }
-        None => engine.threads.run(items.with_min_len(16), |(i, (logits, result)), _| {
+        None => engine.threads.run(items, |(i, (logits, result)), _| {
             picture.run(logits, label(i), result, None);
         }),
     }

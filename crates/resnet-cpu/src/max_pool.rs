@@ -1,6 +1,5 @@
 //! Max-pooling: taps compete in order, and the winner's position is kept for the way back.
 
-use rayon::prelude::*;
 use resnet_core::op::{MaxPool, PadValue};
 use resnet_core::{GradOut, GradSource, Result, Source, TensorDesc};
 
@@ -71,10 +70,10 @@ pub(crate) fn max_pool(
     let cells = tile_rows * c;
     let n_tiles = y.len().div_ceil(cells);
     let partials = grown(&mut engine.partials, n_tiles * 2 * c);
-    let tiles = y.par_chunks_mut(cells).zip(partials.par_chunks_mut(2 * c)).enumerate();
+    let tiles = y.chunks_mut(cells).zip(partials.chunks_mut(2 * c)).enumerate();
     match index {
         Some(index) => {
-            let tiles = tiles.zip(index.u8_mut(desc.len()).par_chunks_mut(cells));
+            let tiles = tiles.zip(index.u8_mut(desc.len()).chunks_mut(cells));
             engine.threads.run(tiles, |((i, (y, partial)), index), scratch| {
                 tile(i * tile_rows, y, index, partial, scratch.a.take(cells));
             });

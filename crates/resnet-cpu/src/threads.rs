@@ -1,21 +1,20 @@
-//! The thread pool, and the scratch that each of its threads keeps.
+//! The threads, and the scratch that each of its threads keeps.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use rayon::ThreadPool;
-use rayon::prelude::*;
 use resnet_core::{Error, Result};
 
 use crate::conv::halo::Halo;
+use crate::crew::Crew;
 use crate::kernels::product::Tap;
 use crate::memory::Memory;
 
-/// A pool of its own, so that two backends, or a backend and a loader, do not share a queue.
+/// Threads of its own, so that two backends, or a backend and a loader, do not wait for each other.
 ///
 /// Which thread runs a task never shows in a result: tasks are cut by the problem, each writes memory of its own, and
 /// whatever they leave to be added up is added in the order of the tasks.
 pub(crate) struct Threads {
-    pool: ThreadPool,
+    crew: Mutex<Crew>,
     scratch: Vec<Mutex<Scratch>>,
 }
 
@@ -52,6 +51,8 @@ pub(crate) struct ScratchLens {
     pub(crate) c: usize,
     /// Input pixels of an image.
     pub(crate) halo: usize,
+    /// Stretches of a sum.
+    pub(crate) taps: usize,
 }
 
 impl ScratchLens {
@@ -61,22 +62,18 @@ impl ScratchLens {
         self.b = self.b.max(other.b);
         self.c = self.c.max(other.c);
         self.halo = self.halo.max(other.halo);
+        self.taps = self.taps.max(other.taps);
     }
 }
 
 impl Threads {
     /// Starts `threads` threads.
     pub(crate) fn new(threads: usize) -> Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("resnet-cpu-{i}"))
-            .build()
-            .map_err(|e| Error::Device {
-                backend: crate::NAME,
-                action: format!("starting {threads} threads failed: {e}"),
-            })?;
-        let scratch = (0..pool.current_num_threads()).map(|_| Mutex::default()).collect();
-        Ok(Self { pool, scratch })
+        let crew = Crew::new(threads).map_err(|e| Error::Device {
+            backend: crate::NAME,
+            action: format!("starting {threads} threads failed: {e}"),
+        })?;
+        Ok(Self { crew: Mutex::new(crew), scratch: (0..threads).map(|_| Mutex::default()).collect() })
     }
 
     /// How many threads there are.
@@ -84,12 +81,21 @@ impl Threads {
         self.scratch.len()
     }
 
-    /// Runs `task` on every item, and returns when all are done.
-    pub(crate) fn run<I>(&self, items: I, task: impl Fn(I::Item, &mut Scratch) + Sync + Send)
+    /// Runs `task` on every item, and returns when all are done. Threads take the next item when they have done one.
+    pub(crate) fn run<I>(&self, items: I, task: impl Fn(I::Item, &mut Scratch) + Sync)
     where
-        I: IndexedParallelIterator,
+        I: Iterator + Send,
     {
-        self.pool.install(|| items.with_max_len(1).for_each(|item| task(item, &mut self.mine())));
+        let items = Mutex::new(items);
+        let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let mut crew = self.crew.lock().unwrap_or_else(PoisonError::into_inner);
+        crew.run(&|number| {
+            // Nobody else takes this scratch, so the lock never waits.
+            let mut scratch = self.scratch[number].lock().unwrap_or_else(PoisonError::into_inner);
+            while let Some(item) = next() {
+                task(item, &mut scratch);
+            }
+        });
     }
 
     /// Cuts rows of `c` numbers into tiles of `tile_rows`, runs `task` on each, and returns the `partial_len` numbers that
@@ -103,7 +109,7 @@ impl Threads {
     ) -> &'p [f64] {
         let n_tiles = out.len().div_ceil(tile_rows * c);
         let partials = grown(partials, n_tiles * partial_len);
-        let tiles = out.par_chunks_mut(tile_rows * c).zip(partials.par_chunks_mut(partial_len)).enumerate();
+        let tiles = out.chunks_mut(tile_rows * c).zip(partials.chunks_mut(partial_len)).enumerate();
         self.run(tiles, |(i, (out, partial)), scratch| {
             partial.fill(0.0);
             task(Tile { first_row: i * tile_rows, out, partial }, scratch);
@@ -119,6 +125,8 @@ impl Threads {
             scratch.b.take(lens.b);
             scratch.c.take(lens.c);
             scratch.halo.reserve(lens.halo);
+            scratch.taps.clear();
+            scratch.taps.reserve(lens.taps);
         }
     }
 
@@ -130,12 +138,6 @@ impl Threads {
             (a.len() + b.len() + c.len()) * size_of::<f32>() + halo.bytes()
         };
         self.scratch.iter().map(bytes).sum()
-    }
-
-    /// The scratch of the calling thread. Nobody else takes it, so the lock never waits.
-    fn mine(&self) -> MutexGuard<'_, Scratch> {
-        let slot = rayon::current_thread_index().unwrap_or(0);
-        self.scratch[slot].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The norm of all gradients, and one step of the optimizer over all parameters.
 
-use rayon::prelude::*;
 use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::{Error, Param, Result, TensorDesc};
 
@@ -29,7 +28,7 @@ pub(crate) fn grad_norm(engine: &mut Engine, params: &[Param<Buffer>], norm: &mu
         let Some(grad) = &param.grad else { continue };
         let grad = grad.f32(param.desc.len());
         let partials = grown(&mut engine.partials, grad.len().div_ceil(CHUNK));
-        engine.threads.run(grad.par_chunks(CHUNK).zip(partials.par_iter_mut()), |(grad, sum), _| {
+        engine.threads.run(grad.chunks(CHUNK).zip(partials.iter_mut()), |(grad, sum), _| {
             *sum = 0.0;
             sums::squares(isa, grad, sum);
         });
@@ -77,9 +76,9 @@ pub(crate) fn update(
     step.copy_from_slice(scalars.f32(8));
     let step = StepScalars::from_array(step);
     let clip = match norm.map(|norm| norm.f32(1)[0]) {
-        None => 1.0,
+        None => step.unscale,
         Some(norm) if !norm.is_finite() => return Ok(()),
-        Some(norm) => (step.max_norm / (norm + 1e-6)).min(1.0),
+        Some(norm) => (step.max_norm / (norm * step.unscale + 1e-6)).min(1.0) * step.unscale,
     };
     for param in params.iter_mut().filter(|p| moves(p)) {
         one(engine, rule, &step, clip, param);
@@ -105,12 +104,12 @@ fn one(engine: &Engine, rule: &Optimizer, scalars: &StepScalars, clip: f32, para
         sqrt_c2: scalars.correction2.sqrt(),
     };
     let isa: Isa = engine.isa;
-    let items = param.value.f32_mut(len).par_chunks_mut(CHUNK).zip(grad.f32(len).par_chunks(CHUNK));
+    let items = param.value.f32_mut(len).chunks_mut(CHUNK).zip(grad.f32(len).chunks(CHUNK));
     match (*rule, &mut param.states) {
         (Optimizer::Sgd { momentum, nesterov, weight_decay }, [Some(v), _]) if momentum != 0.0 => {
             let s = with(weight_decay);
             let run = if nesterov { update::momentum::<true> } else { update::momentum::<false> };
-            let items = items.zip(v.f32_mut(len).par_chunks_mut(CHUNK));
+            let items = items.zip(v.f32_mut(len).chunks_mut(CHUNK));
             engine.threads.run(items, |((p, g), v), _| run(isa, p, g, v, momentum, s));
         }
         (Optimizer::Sgd { weight_decay, .. }, _) => {
@@ -119,14 +118,12 @@ fn one(engine: &Engine, rule: &Optimizer, scalars: &StepScalars, clip: f32, para
         }
         (Optimizer::Adam { beta1, beta2, eps, weight_decay }, [Some(m), Some(v)]) => {
             let (a, s) = (adam(beta1, beta2, eps), with(weight_decay));
-            let items =
-                items.zip(m.f32_mut(len).par_chunks_mut(CHUNK)).zip(v.f32_mut(len).par_chunks_mut(CHUNK));
+            let items = items.zip(m.f32_mut(len).chunks_mut(CHUNK)).zip(v.f32_mut(len).chunks_mut(CHUNK));
             engine.threads.run(items, |(((p, g), m), v), _| update::adam::<false>(isa, p, g, m, v, a, s));
         }
         (Optimizer::AdamW { beta1, beta2, eps, weight_decay }, [Some(m), Some(v)]) => {
             let (a, s) = (adam(beta1, beta2, eps), with(weight_decay));
-            let items =
-                items.zip(m.f32_mut(len).par_chunks_mut(CHUNK)).zip(v.f32_mut(len).par_chunks_mut(CHUNK));
+            let items = items.zip(m.f32_mut(len).chunks_mut(CHUNK)).zip(v.f32_mut(len).chunks_mut(CHUNK));
             engine.threads.run(items, |(((p, g), m), v), _| update::adam::<true>(isa, p, g, m, v, a, s));
         }
         // `update` refused parameters without the states that their rule needs.

@@ -6,7 +6,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
 use resnet_core::op::Conv2d;
 use resnet_core::{Accumulate, GradSource, Result, Source};
 
@@ -59,14 +58,13 @@ pub(crate) fn conv2d_backward_weight(
     let n_tasks = plan.n_blocks * n_chunks;
     let weights = engine.weight_partials.take(n_tasks * block_len);
     let biases = grown(&mut engine.partials, n_tasks * plan.block);
-    let tasks = weights.par_chunks_mut(block_len).zip(biases.par_chunks_mut(plan.block)).enumerate();
+    let tasks = weights.chunks_mut(block_len).zip(biases.chunks_mut(plan.block)).enumerate();
     engine.threads.run(tasks, |(i, (dw, dbias)), scratch| {
         pass.task(i / n_chunks, i % n_chunks, dw, dbias, scratch);
     });
 
     let (isa, add) = (engine.isa, accumulate == Accumulate::Add);
-    let blocks =
-        dw.f32_mut(w_desc.len()).par_chunks_mut(block_len).zip(weights.par_chunks(n_chunks * block_len));
+    let blocks = dw.f32_mut(w_desc.len()).chunks_mut(block_len).zip(weights.chunks(n_chunks * block_len));
     engine.threads.run(blocks, |(dw, chunks), _| {
         for (i, chunk) in chunks.chunks_exact(block_len).enumerate() {
             let chunk = &chunk[..dw.len()];
@@ -278,7 +276,7 @@ pub(crate) fn scratch(op: &Conv2d) -> ScratchLens {
         Cut::Im2col { tile_rows } => {
             let panel = tile_rows * depth * taps_per_product(op.r() * op.s(), depth);
             let spare = if im2col::in_planes(depth) { panel } else { 0 };
-            ScratchLens { a: tile_rows * plan.block, b: panel, c: spare, halo: 0 }
+            ScratchLens { a: tile_rows * plan.block, b: panel, c: spare, ..Default::default() }
         }
     }
 }

@@ -6,7 +6,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
 use resnet_core::op::Conv2d;
 
 use crate::kernels::Isa;
@@ -77,7 +76,7 @@ impl<'a> Weights<'a> {
         }
         let window = Window::from(op);
         let arranged = memory.take(len);
-        threads.run(arranged.par_chunks_mut(c * k).enumerate(), |(i, matrix), _| {
+        threads.run(arranged.chunks_mut(c * k).enumerate(), |(i, matrix), _| {
             let group = i / n_taps;
             let tap = match direction {
                 Direction::Forward => i % n_taps,

@@ -6,8 +6,6 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::threads::{Scratch, Threads};
 
 /// How a tensor of `pixels × n` rows is cut. Depends on the problem alone.
@@ -114,7 +112,7 @@ pub(crate) fn for_cells(
 
     assert_eq!(out.len(), grid.pixels * grid.n * c, "a grid of another tensor");
     let start = Shared(out.as_mut_ptr());
-    let cells = partials.par_chunks_exact_mut(partial_len).take(grid.len()).enumerate();
+    let cells = partials.chunks_exact_mut(partial_len).take(grid.len()).enumerate();
     threads.run(cells, |(i, partial), scratch| {
         partial.fill(0.0);
         let (pixels, pictures) = grid.cell(i);

@@ -10,6 +10,7 @@ use crate::direct::blocks::{Cell, Grid};
 use crate::direct::geometry::Geometry;
 use crate::kernels::Isa;
 use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
+use crate::kernels::transpose::transpose;
 use crate::load::Rows;
 use crate::memory::Memory;
 
@@ -46,6 +47,14 @@ pub(crate) struct Cut {
     pub(crate) scratch: usize,
 }
 
+/// Whether an input has so few channels that a sum over them alone would be too short: pictures.
+///
+/// Such an input is evaluated with the pictures of a channel side by side, `pixels × channels × pictures`, so that the channels
+/// of neighbouring pixels follow each other at one distance, and a row of the window is one sum.
+pub(crate) fn is_shallow(depth: usize, window: (usize, usize)) -> bool {
+    depth < 8 && window.1 > 1
+}
+
 impl Cut {
     pub(crate) fn new(geometry: &Geometry, n: usize, depth: usize) -> Self {
         let (height, columns) = geometry.out;
@@ -63,7 +72,8 @@ impl Cut {
             band = band.div_ceil(2);
         }
         let grid = Grid { pixels: height * columns, n, band: band * columns, block };
-        Self { grid, scratch: most(band) }
+        // One more pixel, on its way to lie side by side.
+        Self { grid, scratch: most(band) + block * depth }
     }
 }
 
@@ -73,9 +83,19 @@ impl<R: Rows> Gather<'_, R> {
         let (columns, v) = (self.geometry.out.1, cell.pictures.len());
         let rows = cell.pixels.start / columns..cell.pixels.end / columns;
         let reach = self.geometry.rows.reach(rows.clone());
-        let input = scratch.take(reach.len() * self.geometry.in_columns * v * self.depth);
+        let (isa, pixel) = (self.isa, v * self.depth);
+        let input = scratch.take((reach.len() * self.geometry.in_columns + 1) * pixel);
+        let (input, spare) = input.split_at_mut(reach.len() * self.geometry.in_columns * pixel);
         let pixels = reach.start * self.geometry.in_columns..reach.end * self.geometry.in_columns;
-        evaluate(self.isa, &self.rows, self.n, self.depth, pixels, cell.pictures.clone(), input);
+        if is_shallow(self.depth, self.geometry.window) {
+            for (at, out) in pixels.zip(input.chunks_exact_mut(pixel)) {
+                let from = at * self.n + cell.pictures.start..at * self.n + cell.pictures.end;
+                self.rows.eval(isa, from, 0..self.depth, spare, self.depth);
+                transpose(isa, spare, self.depth, (v, self.depth), out, v);
+            }
+        } else {
+            evaluate(isa, &self.rows, self.n, self.depth, pixels, cell.pictures.clone(), input);
+        }
         // All panels that fit the budget are used for one tile after the other, then the next ones for the whole cell.
         let panel = self.geometry.window.0 * self.geometry.window.1 * self.depth * WIDTH;
         let group = (WEIGHT_BUDGET / panel).max(1);
@@ -103,20 +123,33 @@ impl<R: Rows> Gather<'_, R> {
         while column < columns {
             // Pixels whose windows look alike make one tile, if their rows follow each other on both sides.
             let run = match g.step {
-                Some(step) if v == self.n && (step == 1 || v == 1) => g.columns.run(column, columns, step),
+                Some(step) if v == self.n && (v == 1 || step == 1 && !is_shallow(self.depth, g.window)) => {
+                    g.columns.run(column, columns, step)
+                }
                 _ => 1,
             };
             let mut taps = [Tap::default(); MAX_TAPS];
             let mut n_taps = 0;
+            let shallow = is_shallow(self.depth, g.window);
+            // A shallow input's row of the window is one sum, where its pixels follow each other.
+            let across = g.columns.at(column);
+            let whole = shallow && across.windows(2).all(|p| (p[0].0 + 1, p[0].1 + 1) == p[1]);
+            let (across, depth) = match whole {
+                true => (&across[..across.len().min(1)], self.depth * across.len()),
+                false => (across, self.depth),
+            };
             for &(y, r) in g.rows.at(row) {
-                for &(x, s) in g.columns.at(column) {
+                for &(x, s) in across {
                     let a = ((y - first_in) * g.in_columns + x) * v * self.depth;
                     taps[n_taps] = Tap { a, b: (r * g.window.1 + s) * self.depth * WIDTH };
                     n_taps += 1;
                 }
             }
-            let a =
-                Left { data: input, row: self.depth * if v == 1 { g.step.unwrap_or(1) } else { 1 }, step: 1 };
+            let a = match v {
+                1 => Left { data: input, row: self.depth * g.step.unwrap_or(1), step: 1 },
+                _ if shallow => Left { data: input, row: 1, step: v },
+                _ => Left { data: input, row: self.depth, step: 1 },
+            };
             let pixel = row * columns + column;
             let out = cell.run(pixel..pixel + run);
             column += run;
@@ -127,12 +160,20 @@ impl<R: Rows> Gather<'_, R> {
                 }
                 continue;
             }
-            self.tiles(a, &taps[..n_taps], panels.clone(), panel_len, out);
+            self.tiles(a, &taps[..n_taps], depth, panels.clone(), panel_len, out);
         }
     }
 
     /// Rows that follow each other, tile by tile.
-    fn tiles(&self, a: Left<'_>, taps: &[Tap], panels: Range<usize>, panel_len: usize, out: &mut [f32]) {
+    fn tiles(
+        &self,
+        a: Left<'_>,
+        taps: &[Tap],
+        depth: usize,
+        panels: Range<usize>,
+        panel_len: usize,
+        out: &mut [f32],
+    ) {
         let n_rows = out.len() / self.width;
         for panel in panels {
             let b = &self.panels[panel * panel_len..][..panel_len];
@@ -143,7 +184,7 @@ impl<R: Rows> Gather<'_, R> {
                 let out = &mut out[row * self.width + first..];
                 let a = Left { data: &a.data[row * a.row..], ..a };
                 let tile = Tile { data: out, stride: self.width, rows, width };
-                product(self.isa, a, b, taps, self.depth, tile, self.add);
+                product(self.isa, a, b, taps, depth, tile, self.add);
             }
         }
     }

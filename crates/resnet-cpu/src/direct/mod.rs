@@ -22,7 +22,6 @@ pub(crate) mod weight;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use resnet_core::Arithmetic;
 use resnet_core::op::{Conv2d, Op};
 
@@ -85,12 +84,9 @@ impl Direct {
         self.winograd
     }
 
-    /// Whether these kernels compute an op: all convolutions but grouped ones, those with very large windows and those of
-    /// pictures, whose few channels leave a tap too little to sum over (im2col is 1.5 to 3 times as fast there).
+    /// Whether these kernels compute an op: all convolutions but grouped ones and those with very large windows.
     pub(crate) fn handles(&self, op: &Conv2d) -> bool {
-        const MIN_CHANNELS: usize = 5;
-        let deep = op.c() >= MIN_CHANNELS || op.r() * op.s() == 1;
-        self.enabled && deep && op.groups() == 1 && op.r() * op.s() <= gather::MAX_TAPS
+        self.enabled && op.groups() == 1 && op.r() * op.s() <= gather::MAX_TAPS
     }
 
     /// How an op's products are summed.
@@ -156,7 +152,7 @@ impl Direct {
             }
             None => {
                 let cut = &plan.weight;
-                need.scratch.grow(&ScratchLens { a: cut.input, b: cut.gradient, ..ScratchLens::default() });
+                need.scratch.grow(&cut.scratch);
                 need.weight_partials = cut.n_chunks * panels;
                 cut.n_chunks
             }
@@ -270,7 +266,7 @@ pub(crate) fn backward_weight(
         let len = winograd::weight::sums_len(op, tiling);
         let sums = weight_partials.take(cut.n_chunks * len);
         let biases = grown(partials, cut.n_chunks * k);
-        let chunks = sums.par_chunks_exact_mut(len).zip(biases.par_chunks_exact_mut(k)).enumerate();
+        let chunks = sums.chunks_exact_mut(len).zip(biases.chunks_exact_mut(k)).enumerate();
         threads.run(chunks, |(i, (sums, dbias)), scratch| pass.chunk(i, sums, dbias, scratch));
         let panels = panels.take(panels_len);
         winograd::weight::finish(threads, isa, tiling, op.c(), sums, len, panels);
@@ -282,7 +278,7 @@ pub(crate) fn backward_weight(
         let pass = WeightPass { isa, op, geometry, used, cut, x, dy, with_bias };
         let sums = weight_partials.take(cut.n_chunks * panels_len);
         let biases = grown(partials, cut.n_chunks * k);
-        let chunks = sums.par_chunks_exact_mut(panels_len).zip(biases.par_chunks_exact_mut(k)).enumerate();
+        let chunks = sums.chunks_exact_mut(panels_len).zip(biases.chunks_exact_mut(k)).enumerate();
         threads.run(chunks, |(i, (dw, dbias)), scratch| pass.chunk(i, dw, dbias, scratch));
         panels::reduce(threads, op, used, sums, dw, add);
         biases

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
 use resnet_core::op::Conv2d;
 
 use crate::kernels::product::WIDTH;
@@ -25,7 +24,7 @@ fn squares(used: &[Range<usize>]) -> impl Iterator<Item = Range<usize>> {
 /// Only `used` stretches of the kernels are written.
 pub(crate) fn forward(threads: &Threads, op: &Conv2d, used: &[Range<usize>], w: &[f32], panels: &mut [f32]) {
     let kernel = op.r() * op.s() * op.c();
-    let panels = panels.par_chunks_exact_mut(kernel * WIDTH).enumerate();
+    let panels = panels.chunks_exact_mut(kernel * WIDTH).enumerate();
     threads.run(panels, |(i, panel), _| {
         let kernels = &w[i * WIDTH * kernel..((i + 1) * WIDTH).min(op.k()) * kernel];
         if kernels.len() < panel.len() {
@@ -47,7 +46,7 @@ pub(crate) fn forward(threads: &Threads, op: &Conv2d, used: &[Range<usize>], w: 
 /// Only `used` stretches of the panels are written.
 pub(crate) fn backward(threads: &Threads, op: &Conv2d, used: &[Range<usize>], w: &[f32], panels: &mut [f32]) {
     let (c, taps) = (op.c(), op.r() * op.s());
-    let panels = panels.par_chunks_exact_mut(taps * op.k() * WIDTH).enumerate();
+    let panels = panels.chunks_exact_mut(taps * op.k() * WIDTH).enumerate();
     threads.run(panels, |(i, panel), _| {
         let channels = i * WIDTH..((i + 1) * WIDTH).min(c);
         let used = |tap: usize| used.iter().any(|u| u.contains(&(tap * op.k())));
@@ -74,7 +73,7 @@ pub(crate) fn reduce(
 ) {
     let kernel = op.r() * op.s() * op.c();
     let all = len(op.k(), 1, kernel);
-    let blocks = dw.par_chunks_mut(WIDTH * kernel).enumerate();
+    let blocks = dw.chunks_mut(WIDTH * kernel).enumerate();
     threads.run(blocks, |(i, dw), _| {
         let panel = i * kernel * WIDTH;
         if !add && used.iter().map(Range::len).sum::<usize>() < kernel {

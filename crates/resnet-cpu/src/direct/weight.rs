@@ -8,11 +8,13 @@ use std::ops::Range;
 
 use resnet_core::op::Conv2d;
 
+use crate::direct::gather::is_shallow;
 use crate::direct::geometry::Geometry;
 use crate::kernels::product::{HALF, Left, ROWS, Tap, Tile, WIDTH, product};
+use crate::kernels::transpose::transpose;
 use crate::kernels::{Isa, sums};
 use crate::load::{GradLoad, Load, Rows};
-use crate::threads::Scratch;
+use crate::threads::{Scratch, ScratchLens};
 
 /// Floats of evaluated input and gradient that a task keeps in its cache.
 const BUDGET: usize = 112 * 1024;
@@ -28,9 +30,8 @@ pub(crate) struct Cut {
     chunk: usize,
     /// Chunks, each with a gradient of its own.
     pub(crate) n_chunks: usize,
-    /// Floats of scratch for the input and for the gradient.
-    pub(crate) input: usize,
-    pub(crate) gradient: usize,
+    /// Floats of scratch for the input and for the gradient, and stretches of a sum.
+    pub(crate) scratch: ScratchLens,
 }
 
 impl Cut {
@@ -42,7 +43,9 @@ impl Cut {
         let row = |band: usize| {
             let reach = |o: usize| geometry.rows.reach(o..(o + band).min(op.p())).len();
             let rows = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0);
-            (rows * op.w() * depth, band * op.q() * width)
+            let columns = if is_shallow(depth, geometry.window) { padded_columns(op) } else { op.w() };
+            // One more pixel, on its way to lie side by side.
+            ((rows * columns + 1) * depth, band * op.q() * width)
         };
         let whole = row(op.p());
         let block = ((BUDGET / (whole.0 + whole.1)).min(n.div_ceil(8)) / ROWS * ROWS).max(ROWS).min(n);
@@ -59,10 +62,19 @@ impl Cut {
             band,
             chunk,
             n_chunks: n_blocks.div_ceil(chunk),
-            input: input * block,
-            gradient: gradient * block,
+            scratch: ScratchLens {
+                a: input * block,
+                b: gradient * block,
+                taps: band * op.q(),
+                ..ScratchLens::default()
+            },
         }
     }
+}
+
+/// Input columns that windows reach over, padding included.
+fn padded_columns(op: &Conv2d) -> usize {
+    (op.q() - 1) * op.stride() + op.s()
 }
 
 /// Backward-weight of one op.
@@ -118,6 +130,11 @@ impl WeightPass<'_> {
         }
 
         let reach = self.geometry.rows.reach(rows.clone());
+        if is_shallow(op.c(), self.geometry.window) {
+            let x = scratch.a.take((reach.len() * padded_columns(op) + 1) * v * op.c());
+            self.shallow(rows, reach, pictures, x, dy, &mut scratch.taps, dw);
+            return;
+        }
         let input_pixels = reach.start * op.w()..reach.end * op.w();
         let x = scratch.a.take(input_pixels.len() * v * op.c());
         self.evaluate(&self.x, input_pixels, &pictures, 0..op.c(), op.c(), x);
@@ -145,6 +162,59 @@ impl WeightPass<'_> {
             let a = Left { data: &x[first..], row: 1, step: channels };
             let tile = Tile { data: &mut dw[first * WIDTH..], stride: WIDTH, rows, width };
             product(self.isa, a, dy, runs, depth, tile, true);
+        }
+    }
+
+    /// The same for an input of few channels: a row of the window is one matrix of (columns · channels) × pictures at every
+    /// output pixel, the input's columns being padded with zeros.
+    fn shallow(
+        &self,
+        rows: Range<usize>,
+        reach: Range<usize>,
+        pictures: Range<usize>,
+        x: &mut [f32],
+        dy: &[f32],
+        taps: &mut Vec<Tap>,
+        dw: &mut [f32],
+    ) {
+        let (op, v, columns) = (self.op, pictures.len(), padded_columns(self.op));
+        let (c, left) = (op.c(), op.padding().left);
+        let (x, spare) = x.split_at_mut(reach.len() * columns * v * c);
+        for (i, out) in x.chunks_exact_mut(v * c).enumerate() {
+            let (y, column) = (reach.start + i / columns, i % columns);
+            let Some(at) = column.checked_sub(left).filter(|&at| at < op.w()) else {
+                out.fill(0.0);
+                continue;
+            };
+            let first = (y * op.w() + at) * op.n();
+            self.x.eval(self.isa, first + pictures.start..first + pictures.end, 0..c, spare, c);
+            transpose(self.isa, spare, c, (v, c), out, v);
+        }
+        let kernel = op.r() * op.s() * c;
+        let panel_len = rows.len() * op.q() * v * WIDTH;
+        for r in 0..op.r() {
+            taps.clear();
+            for row in rows.clone() {
+                let Some(&(y, _)) = self.geometry.rows.at(row).iter().find(|p| p.1 == r) else { continue };
+                taps.extend((0..op.q()).map(|q| Tap {
+                    a: ((y - reach.start) * columns + q * op.stride()) * v * c,
+                    b: ((row - rows.start) * op.q() + q) * v * WIDTH,
+                }));
+            }
+            if taps.is_empty() {
+                continue; // the whole row is padding
+            }
+            let across = op.s() * c;
+            for (i, dy) in dy.chunks_exact(panel_len).enumerate() {
+                let dw = &mut dw[(i * kernel + r * across) * WIDTH..][..across * WIDTH];
+                let width = if op.k() - i * WIDTH <= HALF { HALF } else { WIDTH };
+                for first in (0..across).step_by(ROWS) {
+                    let a = Left { data: &x[first * v..], row: v, step: 1 };
+                    let rows = ROWS.min(across - first);
+                    let tile = Tile { data: &mut dw[first * WIDTH..], stride: WIDTH, rows, width };
+                    product(self.isa, a, dy, taps, v, tile, true);
+                }
+            }
         }
     }
 

@@ -78,7 +78,7 @@ impl Cut {
             a: input * (block * depth + PAD),
             b: products * (n_rows * chunk + PAD) + m * m * (block * chunk + PAD),
             c: products * (n_rows * depth + PAD),
-            halo: 0,
+            ..ScratchLens::default()
         };
         Self { grid, scratch }
     }

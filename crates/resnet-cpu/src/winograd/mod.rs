@@ -16,7 +16,6 @@ pub(crate) mod gather;
 pub(crate) mod matrices;
 pub(crate) mod weight;
 
-use rayon::prelude::*;
 use resnet_core::op::Conv2d;
 
 use crate::direct::geometry::Geometry;
@@ -136,7 +135,7 @@ pub(crate) fn filters(
     let len = depth * WIDTH;
     let stride = len + PAD;
     let from: [usize; 9] = std::array::from_fn(|tap| if backward { 8 - tap } else { tap } * len);
-    let panels = panels.par_chunks_exact(9 * len).zip(filters.par_chunks_exact_mut(n * n * stride));
+    let panels = panels.chunks_exact(9 * len).zip(filters.chunks_exact_mut(n * n * stride));
     threads.run(panels, |(panel, filters), _| {
         transform::<FILTER>(isa, n, panel, &from, len, filters, stride);
     });

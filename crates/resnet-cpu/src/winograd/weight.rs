@@ -7,7 +7,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
 use resnet_core::op::Conv2d;
 
 use super::gather::Input;
@@ -72,7 +71,7 @@ impl Cut {
             a: input * (block * op.c() + PAD),
             b: (band * op.q() + 1) * (block * WIDTH + PAD) + products * (n_rows * WIDTH + PAD),
             c: products * (n_rows * op.c() + PAD),
-            halo: 0,
+            ..ScratchLens::default()
         };
         Self { block, band, chunk, n_chunks: n_blocks.div_ceil(chunk), scratch }
     }
@@ -203,7 +202,7 @@ pub(crate) fn finish(
     let (products, len) = (tiling.products(), depth * WIDTH);
     let (first, others) = chunks.split_at_mut(sums_len);
     let others = &*others;
-    let panels = first.par_chunks_exact_mut(products * len).zip(panels.par_chunks_exact_mut(9 * len));
+    let panels = first.chunks_exact_mut(products * len).zip(panels.chunks_exact_mut(9 * len));
     threads.run(panels.enumerate(), |(i, (sums, panel)), _| {
         for chunk in others.chunks_exact(sums_len) {
             load::add(isa, sums, &chunk[i * products * len..][..products * len]);
