@@ -282,8 +282,8 @@ pub trait Backend {
 
     /// One step of the optimizer over the whole list: parameters with a gradient and a non-zero `lr_scale` move.
     ///
-    /// With `norm` given, gradients are multiplied by `min(1, max_norm / (norm + 1e-6))` as they are read
-    /// (`torch.nn.utils.clip_grad_norm_`). If `norm` is not finite nothing is changed, optimizer state included.
+    /// Gradients are multiplied by the step's `unscale` as they are read, and with `norm` given also by
+    /// `min(1, max_norm / (unscale · norm + 1e-6))` (`torch.nn.utils.clip_grad_norm_`). If `norm` is not finite nothing is changed, optimizer state included.
     fn update(
         &mut self,
         rule: &Optimizer,

@@ -11,6 +11,8 @@ pub enum DType {
     F32,
     /// Brain float: 8 exponent bits, 7 stored mantissa bits.
     Bf16,
+    /// IEEE half precision: 5 exponent bits, 10 stored mantissa bits. Gradients need a loss scale to stay in its range.
+    F16,
 }
 
 /// What a buffer is for. The role decides the host order and lets a backend choose its own layout.

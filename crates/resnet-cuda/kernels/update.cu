@@ -28,7 +28,7 @@ enum Rule { SGD = 0, MOMENTUM = 1, NESTEROV = 2, ADAM = 3, ADAMW = 4 };
 struct UpdateArgs {
     const Entry* entries;
     const Chunk* chunks;
-    const float* scalars; // StepScalars: [0] lr, [1] c₁, [2] c₂, [5] largest norm
+    const float* scalars; // StepScalars: [0] lr, [1] c₁, [2] c₂, [5] largest norm, [6] undoes a loss scale
     const float* norm; // null: gradients are not clipped
     u32 rule;
     float beta1, beta2, eps, weight_decay; // beta1: also the momentum of SGD
@@ -62,11 +62,12 @@ KERNEL(update, UpdateArgs, UPDATE_THREADS) {
     const Entry& e = args.entries[chunk.entry];
     Step s;
     s.rule = args.rule;
-    s.clip = 1.0f;
+    const float unscale = args.scalars[6];
+    s.clip = unscale;
     if (args.norm) {
         const float norm = *args.norm;
         if (!isfinite(norm)) return;
-        s.clip = fminf(args.scalars[5] / (norm + 1e-6f), 1.0f);
+        s.clip = fminf(args.scalars[5] / (norm * unscale + 1e-6f), 1.0f) * unscale;
     }
     s.lr = args.scalars[0] * e.lr_scale;
     s.decay = e.decay ? args.weight_decay : 0.0f;

@@ -94,7 +94,7 @@ impl Backend for CudaBackend {
 
     fn supports(&self, dtype: DType) -> bool {
         match dtype {
-            DType::F32 | DType::Bf16 => true,
+            DType::F32 | DType::Bf16 | DType::F16 => true,
         }
     }
 

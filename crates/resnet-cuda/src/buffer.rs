@@ -43,7 +43,7 @@ impl std::fmt::Debug for Buffer {
 pub(crate) fn element_bytes(dtype: DType) -> usize {
     match dtype {
         DType::F32 => 4,
-        DType::Bf16 => 2,
+        DType::Bf16 | DType::F16 => 2,
     }
 }
 
@@ -52,6 +52,7 @@ pub(crate) fn suffix(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "f32",
         DType::Bf16 => "bf16",
+        DType::F16 => "f16",
     }
 }
 

@@ -3,7 +3,7 @@
 //! | dtype | usual | why |
 //! |---|---|---|
 //! | f32 | ordinary units | true f32; tensor cores would round operands to 10 bits of mantissa |
-//! | bf16 | tensor cores | operands are bf16 in memory, so nothing more is rounded |
+//! | bf16, f16 | tensor cores | operands are 16 bits in memory, so nothing more is rounded |
 //! | either, grouped | ordinary units | a group has too few channels to fill a tile |
 //!
 //! `RESNET_CUDA_KERNEL` forces a choice, for tests and comparisons: `simt` (ordinary units for everything),
@@ -63,6 +63,7 @@ impl Choice {
     pub(crate) fn element(self, op: &Conv2d) -> Option<Element> {
         let element = match (self, op.dtype()) {
             (Choice::Tensor | Choice::Tf32, DType::Bf16) => Element::Bf16,
+            (Choice::Tensor | Choice::Tf32, DType::F16) => Element::F16,
             (Choice::Tf32, DType::F32) => Element::Tf32,
             (Choice::Simt, _) | (Choice::Tensor, DType::F32) => return None,
         };

@@ -6,7 +6,7 @@
 
 mod common;
 
-use half::bf16;
+use half::{bf16, f16};
 use resnet_core::op::{
     AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Metrics, PadValue, Padding, SoftmaxCrossEntropy,
     StepScalars, Targets,
@@ -32,7 +32,7 @@ impl Lab {
         Lab { backend: common::emulated().with_choice(Choice::Simt), dtype, state: 1 }
     }
 
-    /// Numbers in -2..2 that bf16 holds exactly.
+    /// Numbers in -2..2 that bf16 and f16 hold exactly: multiples of 2⁻²², rounded to 8 bits.
     fn numbers(&mut self, len: usize) -> Vec<f32> {
         let mut next = || {
             self.state =
@@ -156,15 +156,19 @@ fn backward(
     Ok(Left { activations: vec![("dx", dx)], ..Left::default() })
 }
 
-/// Runs a case in both types.
+/// Runs a case in all types.
 fn same(name: &str, case: impl Fn(&mut Lab) -> Result<Left>) {
     let wide = case(&mut Lab::new(DType::F32)).expect("f32 runs");
-    let narrow = case(&mut Lab::new(DType::Bf16)).expect("bf16 runs");
-    for ((output, wide), (_, narrow)) in wide.activations.iter().zip(&narrow.activations) {
-        let rounded: Vec<f32> = wide.iter().map(|&v| bf16::from_f32(v).to_f32()).collect();
-        assert_eq!(&rounded, narrow, "{name}: {output}");
+    let rounds: [(DType, fn(f32) -> f32); 2] =
+        [(DType::Bf16, |v| bf16::from_f32(v).to_f32()), (DType::F16, |v| f16::from_f32(v).to_f32())];
+    for (dtype, round) in rounds {
+        let narrow = case(&mut Lab::new(dtype)).expect("16 bits run");
+        for ((output, wide), (_, narrow)) in wide.activations.iter().zip(&narrow.activations) {
+            let rounded: Vec<f32> = wide.iter().map(|&v| round(v)).collect();
+            assert_eq!(&rounded, narrow, "{name} in {dtype:?}: {output}");
+        }
+        assert_eq!(wide.exact, narrow.exact, "{name} in {dtype:?}");
     }
-    assert_eq!(wide.exact, narrow.exact, "{name}");
 }
 
 /// Whole vectors of channels, and not.

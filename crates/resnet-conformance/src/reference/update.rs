@@ -41,12 +41,12 @@ pub(super) fn update<T: Number>(
     if norm.is_some_and(|norm| !norm.value().is_finite()) {
         return Ok(());
     }
-    let max_norm = s[5];
+    let (max_norm, unscale) = (s[5], s[6]);
     let clip = match norm {
         Some(norm) if max_norm.value().is_finite() => {
-            (max_norm / (norm + T::rounded(1e-6))).min(T::exact(1.0))
+            (max_norm / (norm * unscale + T::rounded(1e-6))).min(T::exact(1.0)) * unscale
         }
-        _ => T::exact(1.0),
+        _ => unscale,
     };
     let step = Step { lr: s[0], correction1: s[1], correction2: s[2], clip };
     for param in params {

@@ -89,6 +89,9 @@ pub struct StepScalars {
     pub grad_scale: f32,
     /// Largest global gradient norm; infinite where gradients are not clipped.
     pub max_norm: f32,
+    /// Undoes a loss scale: gradients, and the norm that is compared with `max_norm`, are multiplied by it as they are read.
+    /// 1 where the loss is not scaled.
+    pub unscale: f32,
 }
 
 impl StepScalars {
@@ -99,7 +102,7 @@ impl StepScalars {
 
     /// The buffer's content, in the order of the fields, then zeros.
     pub fn to_array(&self) -> [f32; 8] {
-        [self.lr, self.correction1, self.correction2, self.lambda, self.grad_scale, self.max_norm, 0.0, 0.0]
+        [self.lr, self.correction1, self.correction2, self.lambda, self.grad_scale, self.max_norm, self.unscale, 0.0]
     }
 
     /// The inverse of [`StepScalars::to_array`].
@@ -111,6 +114,7 @@ impl StepScalars {
             lambda: a[3],
             grad_scale: a[4],
             max_norm: a[5],
+            unscale: a[6],
         }
     }
 }
@@ -124,6 +128,7 @@ impl Default for StepScalars {
             lambda: 1.0,
             grad_scale: 1.0,
             max_norm: f32::INFINITY,
+            unscale: 1.0,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Between dense host data and buffers. Activations lie as on the host; 16-bit ones are converted on the host.
 
-use half::bf16;
 use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 use resnet_core::{DType, Error, HostData, HostDataMut, Result, Role, TensorDesc};
 
 use crate::buffer::{Buffer, address};
@@ -24,6 +24,11 @@ pub(crate) fn upload(
             DType::F32 => engine.machine.upload(to, 0, bytemuck::cast_slice(src)),
             DType::Bf16 => {
                 let mut narrow = vec![bf16::ZERO; src.len()];
+                narrow.convert_from_f32_slice(src);
+                engine.machine.upload(to, 0, bytemuck::cast_slice(&narrow))
+            }
+            DType::F16 => {
+                let mut narrow = vec![f16::ZERO; src.len()];
                 narrow.convert_from_f32_slice(src);
                 engine.machine.upload(to, 0, bytemuck::cast_slice(&narrow))
             }
@@ -54,6 +59,12 @@ pub(crate) fn download(
             DType::F32 => engine.machine.download(from, 0, bytemuck::cast_slice_mut(dst)),
             DType::Bf16 => {
                 let mut narrow = vec![bf16::ZERO; dst.len()];
+                engine.machine.download(from, 0, bytemuck::cast_slice_mut(&mut narrow))?;
+                narrow.convert_to_f32_slice(dst);
+                Ok(())
+            }
+            DType::F16 => {
+                let mut narrow = vec![f16::ZERO; dst.len()];
                 engine.machine.download(from, 0, bytemuck::cast_slice_mut(&mut narrow))?;
                 narrow.convert_to_f32_slice(dst);
                 Ok(())

@@ -132,6 +132,8 @@ pub enum Precision {
     F32,
     /// Brain float.
     Bf16,
+    /// IEEE half precision. The loss is scaled, and a step whose gradients overflow is left out.
+    F16,
 }
 
 impl Precision {
@@ -140,6 +142,18 @@ impl Precision {
         match self {
             Precision::F32 => DType::F32,
             Precision::Bf16 => DType::Bf16,
+            Precision::F16 => DType::F16,
+        }
+    }
+
+    /// Factor on the loss, so that gradients of activations stay in the type's range; undone where weights are updated.
+    ///
+    /// Source: Micikevicius et al., *Mixed Precision Training*, 2018, section 3.2; they trained networks with factors from
+    /// 8 to 32 thousand.
+    pub fn loss_scale(self) -> f32 {
+        match self {
+            Precision::F32 | Precision::Bf16 => 1.0,
+            Precision::F16 => 1024.0,
         }
     }
 }

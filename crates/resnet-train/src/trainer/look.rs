@@ -103,7 +103,7 @@ impl<B: Backend> Trainer<B> {
             lr: self.last_lr(),
             loss: self.at.log_sums.mean_loss(),
             accuracy: self.at.log_sums.accuracy(),
-            grad_norm: self.norm.is_some().then_some(f64::from(norm[0])),
+            grad_norm: self.norm.is_some().then_some(f64::from(norm[0] / self.recipe.train.precision.loss_scale())),
             grad_norm_first_stage: stages.then(|| self.stage_norm("layer1.")).transpose()?,
             grad_norm_last_stage: stages.then(|| self.stage_norm(&last)).transpose()?,
             time: StepTime { epoch_seconds: self.at.epoch_seconds, images_per_s: self.at.images_per_s() },
@@ -119,7 +119,7 @@ impl<B: Backend> Trainer<B> {
                 sum += gradient.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
             }
         }
-        Ok(sum.sqrt())
+        Ok(sum.sqrt() / f64::from(self.recipe.train.precision.loss_scale()))
     }
 
     /// Adds a line to the log. One that cannot be written is no reason to stop.

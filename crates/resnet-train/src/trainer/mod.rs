@@ -45,7 +45,7 @@ pub struct Trainer<B: Backend> {
     params: Params<B>,
     net: Executor<B>,
     test_net: Executor<B>,
-    /// Norm of all gradients, where they are clipped.
+    /// Norm of all gradients, where they are clipped or may overflow.
     norm: Option<B::Buffer>,
     at: Position,
     /// Whether the weights that the recipe wants to start from have not been given, nor a checkpoint.
@@ -169,11 +169,13 @@ impl<B: Backend> Trainer<B> {
     /// The numbers of the step to come.
     fn scalars(&self) -> StepScalars {
         let (correction1, correction2) = self.rule.bias_corrections(self.at.step + 1);
+        let loss_scale = self.recipe.train.precision.loss_scale();
         StepScalars {
             lr: self.lr(self.at.step) as f32,
             correction1,
             correction2,
-            grad_scale: 1.0 / self.recipe.train.micro_batches as f32,
+            grad_scale: loss_scale / self.recipe.train.micro_batches as f32,
+            unscale: 1.0 / loss_scale,
             max_norm: self.recipe.train.clip_norm.map_or(f32::INFINITY, |v| v as f32),
             ..StepScalars::default()
         }

@@ -64,7 +64,9 @@ impl<B: Backend> Trainer<B> {
         test_net.set_pixel_affine(&mut backend, &affine)?;
 
         let norm_bytes = backend.buffer_bytes(&norm_desc());
-        let norm = recipe.train.clip_norm.map(|_| backend.alloc(norm_bytes)).transpose()?;
+        // A scaled loss may overflow; without a finite norm the step is left out.
+        let wants_norm = recipe.train.clip_norm.is_some() || recipe.train.precision.loss_scale() != 1.0;
+        let norm = wants_norm.then(|| backend.alloc(norm_bytes)).transpose()?;
         let steps_per_epoch = (train_loader.n_batches() / recipe.train.micro_batches) as u64;
         let total_steps = recipe.train.epochs.saturating_mul(steps_per_epoch);
         let total_steps = total_steps.min(recipe.train.max_steps.unwrap_or(u64::MAX));

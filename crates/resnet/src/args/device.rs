@@ -38,6 +38,8 @@ pub(crate) enum Precision {
     F32,
     /// Activations and compute weights in bfloat16, everything else in single precision.
     Bf16,
+    /// The same in IEEE half precision, more exact and with less range.
+    F16,
 }
 
 impl Precision {
@@ -45,6 +47,7 @@ impl Precision {
         match self {
             Precision::F32 => DType::F32,
             Precision::Bf16 => DType::Bf16,
+            Precision::F16 => DType::F16,
         }
     }
 
@@ -52,6 +55,7 @@ impl Precision {
         match self {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
+            Precision::F16 => "f16",
         }
     }
 }
