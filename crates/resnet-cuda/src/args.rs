@@ -1,6 +1,6 @@
 //! What a kernel takes: one structure by value, with a twin of the same layout in its source.
 //!
-//! [`args!`](crate::args) declares such a structure. It is `repr(C)` and must have no padding, which is checked when it is
+//! [`args!`](macro@crate::args) declares such a structure. It is `repr(C)` and must have no padding, which is checked when it is
 //! compiled; its bytes are written field by field, so nothing here depends on how Rust would lay it out.
 //! A machine compares the number of bytes with what the compiled kernel says before the first launch.
 

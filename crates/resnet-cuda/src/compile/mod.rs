@@ -8,7 +8,7 @@
 //! - [`options`]: what the compiler is told, and why.
 //! - `nvrtc`: the foreign calls.
 //! - [`cache`]: machine code by the hash of everything it depends on.
-//! - [`usage`]: registers, spills and shared memory, read from the assembler's log.
+//! - [`mod@usage`]: registers, spills and shared memory, read from the assembler's log.
 //! - [`error`]: what can go wrong.
 
 pub mod arch;
@@ -45,7 +45,7 @@ pub struct Unit {
 pub struct Cubin {
     /// An ELF file that the driver loads.
     pub code: Vec<u8>,
-    /// Warnings, and what the assembler says about every kernel; see [`usage`].
+    /// Warnings, and what the assembler says about every kernel; see [`mod@usage`].
     pub log: String,
 }
 
