@@ -7,6 +7,7 @@ use resnet_core::op::Conv2d;
 use super::blocks::{Cell, Grid};
 use super::gather::{self, Gather};
 use super::geometry::Geometry;
+use super::groups::Groups;
 use super::panels;
 use crate::kernels::Isa;
 use crate::load::Rows;
@@ -21,9 +22,9 @@ pub(crate) struct Direction {
     /// Stretches of the kernels that are not on padding everywhere.
     pub(crate) used: Vec<Range<usize>>,
     backward: bool,
-    /// Pictures, channels to sum over, channels of the output.
+    /// Pictures, channels to sum over, and channels of the output.
     n: usize,
-    depth: usize,
+    groups: Groups,
     width: usize,
     ways: Ways,
 }
@@ -38,27 +39,28 @@ enum Ways {
 impl Direction {
     /// Of `y` from `x`.
     pub(crate) fn forward(op: &Conv2d, winograd: bool) -> Self {
-        Self::new(op, Geometry::forward(op), false, (op.c(), op.k()), winograd)
+        Self::new(op, Geometry::forward(op), false, (Groups::forward(op), op.k()), winograd)
     }
 
     /// Of `dx` from `dy`.
     pub(crate) fn backward(op: &Conv2d, winograd: bool) -> Self {
-        Self::new(op, Geometry::backward(op), true, (op.k(), op.c()), winograd)
+        Self::new(op, Geometry::backward(op), true, (Groups::backward(op), op.c()), winograd)
     }
 
     fn new(
         op: &Conv2d,
         geometry: Geometry,
         backward: bool,
-        (depth, width): (usize, usize),
+        (groups, width): (Groups, usize),
         winograd: bool,
     ) -> Self {
+        let depth = groups.row;
         let tiling = winograd.then(|| winograd::tiling(op, &geometry, backward)).flatten();
         let ways = match tiling {
             Some(t) => Ways::Tiles(t, winograd::gather::Cut::new(&geometry, t, op.n(), depth, width)),
             None => Ways::Taps(gather::Cut::new(&geometry, op.n(), depth)),
         };
-        Self { used: geometry.used(depth), geometry, backward, n: op.n(), depth, width, ways }
+        Self { used: geometry.used(depth), geometry, backward, n: op.n(), groups, width, ways }
     }
 
     /// How the output is cut.
@@ -81,13 +83,13 @@ impl Direction {
     pub(crate) fn weights_len(&self) -> usize {
         match &self.ways {
             Ways::Taps(_) => self.panels_len(),
-            Ways::Tiles(t, _) => winograd::filters_len(*t, self.width, self.depth),
+            Ways::Tiles(t, _) => winograd::filters_len(*t, self.width, self.groups.depth),
         }
     }
 
     /// Floats of what is on the way to them.
     pub(crate) fn panels_len(&self) -> usize {
-        panels::len(self.width, self.geometry.window.0 * self.geometry.window.1, self.depth)
+        panels::len(self.width, self.geometry.window.0 * self.geometry.window.1, self.groups.depth)
     }
 
     /// Arranges the weights as [`Direction::cell`] reads them.
@@ -101,7 +103,14 @@ impl Direction {
         out: &mut [f32],
     ) {
         let panels = |used, panels: &mut [f32]| {
-            if self.backward {
+            let (taps, per_group) = (op.r() * op.s(), op.c() / op.groups());
+            let number = |k: usize, tap: usize, c: usize| w[(k * taps + tap) * per_group + c % per_group];
+            let extents = (self.width, taps);
+            if op.groups() > 1 && self.backward {
+                panels::grouped(threads, &self.groups, extents, |c, tap, k| number(k, tap, c), panels);
+            } else if op.groups() > 1 {
+                panels::grouped(threads, &self.groups, extents, number, panels);
+            } else if self.backward {
                 panels::backward(threads, op, used, w, panels);
             } else {
                 panels::forward(threads, op, used, w, panels);
@@ -111,9 +120,10 @@ impl Direction {
             Ways::Taps(_) => panels(&self.used, out),
             Ways::Tiles(t, _) => {
                 let spare = spare.take(self.panels_len());
-                let all = 0..op.r() * op.s() * self.depth;
+                let depth = self.groups.depth;
+                let all = 0..op.r() * op.s() * depth;
                 panels(std::slice::from_ref(&all), spare);
-                winograd::filters(threads, isa, t.n, self.backward, self.depth, spare, out);
+                winograd::filters(threads, isa, t.n, self.backward, depth, spare, out);
             }
         }
     }
@@ -128,14 +138,15 @@ impl Direction {
         cell: &mut Cell<'_>,
         scratch: &mut Scratch,
     ) {
-        let Self { geometry, n, depth, width, .. } = self;
-        let (n, depth, width) = (*n, *depth, *width);
+        let Self { geometry, n, groups, width, .. } = self;
+        let (n, groups, width) = (*n, *groups, *width);
         match self.ways {
             Ways::Taps(_) => {
-                let gather = Gather { isa, n, depth, width, geometry, rows, panels: weights, add };
+                let gather = Gather { isa, n, groups, width, geometry, rows, panels: weights, add };
                 gather.cell(cell, &mut scratch.a);
             }
             Ways::Tiles(tiling, _) => {
+                let depth = groups.depth;
                 let tiles = Tiles { isa, n, depth, width, geometry, tiling, rows, filters: weights, add };
                 tiles.cell(cell, scratch);
             }

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use crate::direct::blocks::{Cell, Grid};
 use crate::direct::geometry::Geometry;
+use crate::direct::groups::Groups;
 use crate::kernels::Isa;
 use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::kernels::transpose::transpose;
@@ -28,7 +29,7 @@ pub(crate) struct Gather<'a, R> {
     pub(crate) isa: Isa,
     pub(crate) n: usize,
     /// Channels to sum over.
-    pub(crate) depth: usize,
+    pub(crate) groups: Groups,
     /// Channels of the output.
     pub(crate) width: usize,
     pub(crate) geometry: &'a Geometry,
@@ -61,7 +62,9 @@ impl Cut {
         // Pictures: enough for a tile, more where pictures are small.
         let picture = geometry.rows.reach(0..height).len() * geometry.in_columns * depth;
         let wanted = (INPUT_BUDGET / picture.max(1)).min(n.div_ceil(16)) / ROWS * ROWS;
-        let block = wanted.max(ROWS).min(n);
+        // A pixel of a shallow input is worth a call only with many pictures.
+        let least = if is_shallow(depth, geometry.window) { 8 * ROWS } else { ROWS };
+        let block = wanted.max(least).min(n);
         let row = |rows: Range<usize>| geometry.rows.reach(rows).len() * geometry.in_columns * depth * block;
         // Rows: as many as fit, but bands enough for several threads where there are few pictures.
         let mut band = height;
@@ -78,26 +81,30 @@ impl Cut {
 }
 
 impl<R: Rows> Gather<'_, R> {
+    fn is_shallow(&self) -> bool {
+        self.groups.is_whole() && is_shallow(self.groups.row, self.geometry.window)
+    }
+
     /// Computes the rows of a cell.
     pub(crate) fn cell(&self, cell: &mut Cell<'_>, scratch: &mut Memory) {
         let (columns, v) = (self.geometry.out.1, cell.pictures.len());
         let rows = cell.pixels.start / columns..cell.pixels.end / columns;
         let reach = self.geometry.rows.reach(rows.clone());
-        let (isa, pixel) = (self.isa, v * self.depth);
+        let (isa, depth) = (self.isa, self.groups.row);
+        let pixel = v * depth;
         let input = scratch.take((reach.len() * self.geometry.in_columns + 1) * pixel);
         let (input, spare) = input.split_at_mut(reach.len() * self.geometry.in_columns * pixel);
         let pixels = reach.start * self.geometry.in_columns..reach.end * self.geometry.in_columns;
-        if is_shallow(self.depth, self.geometry.window) {
+        if self.is_shallow() {
             for (at, out) in pixels.zip(input.chunks_exact_mut(pixel)) {
                 let from = at * self.n + cell.pictures.start..at * self.n + cell.pictures.end;
-                self.rows.eval(isa, from, 0..self.depth, spare, self.depth);
-                transpose(isa, spare, self.depth, (v, self.depth), out, v);
+                side_by_side(isa, &self.rows, from, depth, spare, out);
             }
         } else {
-            evaluate(isa, &self.rows, self.n, self.depth, pixels, cell.pictures.clone(), input);
+            evaluate(isa, &self.rows, self.n, depth, pixels, cell.pictures.clone(), input);
         }
         // All panels that fit the budget are used for one tile after the other, then the next ones for the whole cell.
-        let panel = self.geometry.window.0 * self.geometry.window.1 * self.depth * WIDTH;
+        let panel = self.geometry.window.0 * self.geometry.window.1 * self.groups.depth * WIDTH;
         let group = (WEIGHT_BUDGET / panel).max(1);
         let n_panels = self.width.div_ceil(WIDTH);
         for first in (0..n_panels).step_by(group) {
@@ -123,32 +130,32 @@ impl<R: Rows> Gather<'_, R> {
         while column < columns {
             // Pixels whose windows look alike make one tile, if their rows follow each other on both sides.
             let run = match g.step {
-                Some(step) if v == self.n && (v == 1 || step == 1 && !is_shallow(self.depth, g.window)) => {
+                Some(step) if v == self.n && (v == 1 || step == 1 && !self.is_shallow()) => {
                     g.columns.run(column, columns, step)
                 }
                 _ => 1,
             };
             let mut taps = [Tap::default(); MAX_TAPS];
             let mut n_taps = 0;
-            let shallow = is_shallow(self.depth, g.window);
+            let shallow = self.is_shallow();
             // A shallow input's row of the window is one sum, where its pixels follow each other.
             let across = g.columns.at(column);
             let whole = shallow && across.windows(2).all(|p| (p[0].0 + 1, p[0].1 + 1) == p[1]);
             let (across, depth) = match whole {
-                true => (&across[..across.len().min(1)], self.depth * across.len()),
-                false => (across, self.depth),
+                true => (&across[..across.len().min(1)], self.groups.depth * across.len()),
+                false => (across, self.groups.depth),
             };
             for &(y, r) in g.rows.at(row) {
                 for &(x, s) in across {
-                    let a = ((y - first_in) * g.in_columns + x) * v * self.depth;
-                    taps[n_taps] = Tap { a, b: (r * g.window.1 + s) * self.depth * WIDTH };
+                    let a = ((y - first_in) * g.in_columns + x) * v * self.groups.row;
+                    taps[n_taps] = Tap { a, b: (r * g.window.1 + s) * self.groups.depth * WIDTH };
                     n_taps += 1;
                 }
             }
             let a = match v {
-                1 => Left { data: input, row: self.depth * g.step.unwrap_or(1), step: 1 },
+                1 => Left { data: input, row: self.groups.row * g.step.unwrap_or(1), step: 1 },
                 _ if shallow => Left { data: input, row: 1, step: v },
-                _ => Left { data: input, row: self.depth, step: 1 },
+                _ => Left { data: input, row: self.groups.row, step: 1 },
             };
             let pixel = row * columns + column;
             let out = cell.run(pixel..pixel + run);
@@ -182,11 +189,34 @@ impl<R: Rows> Gather<'_, R> {
             for row in (0..n_rows).step_by(ROWS) {
                 let rows = ROWS.min(n_rows - row);
                 let out = &mut out[row * self.width + first..];
-                let a = Left { data: &a.data[row * a.row..], ..a };
+                let a = Left { data: &a.data[row * a.row + self.groups.first(panel)..], ..a };
                 let tile = Tile { data: out, stride: self.width, rows, width };
                 product(self.isa, a, b, taps, depth, tile, self.add);
             }
         }
+    }
+}
+
+/// Evaluates one pixel of a shallow input: `channels × pictures`.
+pub(crate) fn side_by_side(
+    isa: Isa,
+    rows: &impl Rows,
+    pictures: Range<usize>,
+    depth: usize,
+    spare: &mut [f32],
+    out: &mut [f32],
+) {
+    let v = pictures.len();
+    let values = match rows.stored(pictures.clone()) {
+        Some(values) => values,
+        None => {
+            rows.eval(isa, pictures, 0..depth, spare, depth);
+            spare
+        }
+    };
+    match depth {
+        1 => out.copy_from_slice(values),
+        _ => transpose(isa, values, depth, (v, depth), out, v),
     }
 }
 

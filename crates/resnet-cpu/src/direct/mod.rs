@@ -2,6 +2,7 @@
 //!
 //! Read in this order:
 //! - [`geometry`]: which input pixels an output pixel reads.
+//! - [`groups`]: which inputs a panel of outputs sums over.
 //! - [`panels`]: weights as the micro-kernel wants them. [`kept`]: those that stay so.
 //! - [`blocks`]: how an output is cut into cells that tasks write.
 //! - [`gather`]: forward and backward-data. [`weight`]: backward-weight.
@@ -15,6 +16,7 @@ pub(crate) mod blocks;
 mod direction;
 pub(crate) mod gather;
 pub(crate) mod geometry;
+mod groups;
 mod kept;
 pub(crate) mod panels;
 pub(crate) mod weight;
@@ -37,6 +39,7 @@ use crate::winograd::{self, Tiling};
 use blocks::{Cell, for_cells};
 use direction::Direction;
 use geometry::Geometry;
+use groups::Groups;
 use kept::Kept;
 use weight::WeightPass;
 
@@ -84,9 +87,9 @@ impl Direct {
         self.winograd
     }
 
-    /// Whether these kernels compute an op: all convolutions but grouped ones and those with very large windows.
+    /// Whether these kernels compute an op: all convolutions but those with very large windows and groups of odd sizes.
     pub(crate) fn handles(&self, op: &Conv2d) -> bool {
-        self.enabled && op.groups() == 1 && op.r() * op.s() <= gather::MAX_TAPS
+        self.enabled && Groups::fit(op) && op.r() * op.s() <= gather::MAX_TAPS
     }
 
     /// How an op's products are summed.
@@ -143,7 +146,7 @@ impl Direct {
         };
         need.scratch.grow(&forward.scratch());
         need.scratch.grow(&backward.scratch());
-        let panels = panels::len(op.k(), op.r() * op.s(), op.c());
+        let panels = forward.panels_len();
         let n_chunks = match &plan.weight_tiles {
             Some((tiling, cut)) => {
                 need.scratch.grow(&cut.scratch);
@@ -260,7 +263,7 @@ pub(crate) fn backward_weight(
     let plan = engine.direct.plan(op);
     let Engine { isa, threads, partials, panels, weight_partials, .. } = engine;
     let (isa, k, geometry, with_bias) = (*isa, op.k(), &plan.forward.geometry, dbias.is_some());
-    let panels_len = panels::len(k, op.r() * op.s(), op.c());
+    let panels_len = plan.forward.panels_len();
     let biases = if let Some((tiling, cut)) = plan.weight_tiles {
         let pass = winograd::weight::WeightPass { isa, op, geometry, tiling, cut, x, dy, with_bias };
         let len = winograd::weight::sums_len(op, tiling);
@@ -275,12 +278,16 @@ pub(crate) fn backward_weight(
         biases
     } else {
         let (cut, used) = (plan.weight, &plan.forward.used[..]);
-        let pass = WeightPass { isa, op, geometry, used, cut, x, dy, with_bias };
+        let groups = Groups::forward(op);
+        let pass = WeightPass { isa, op, geometry, groups, used, cut, x, dy, with_bias };
         let sums = weight_partials.take(cut.n_chunks * panels_len);
         let biases = grown(partials, cut.n_chunks * k);
         let chunks = sums.chunks_exact_mut(panels_len).zip(biases.chunks_exact_mut(k)).enumerate();
         threads.run(chunks, |(i, (dw, dbias)), scratch| pass.chunk(i, dw, dbias, scratch));
-        panels::reduce(threads, op, used, sums, dw, add);
+        match op.groups() {
+            1 => panels::reduce(threads, op, used, sums, dw, add),
+            _ => panels::reduce_grouped(threads, &groups, op, sums, dw, add),
+        }
         biases
     };
     if let Some(dbias) = dbias {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use resnet_core::op::Conv2d;
 
+use super::groups::Groups;
 use crate::kernels::product::WIDTH;
 use crate::threads::Threads;
 
@@ -92,6 +93,52 @@ pub(crate) fn reduce(
                     }
                 }
             }
+        }
+    });
+}
+
+/// Panels of a convolution in groups: `panels[o / 32][tap][i][o % 32]`, for the inputs `i` that the panel reads, zero where
+/// input and output are of different groups. `weight` finds the number of an output, a tap and an input.
+pub(crate) fn grouped(
+    threads: &Threads,
+    groups: &Groups,
+    (width, taps): (usize, usize),
+    weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+    panels: &mut [f32],
+) {
+    let panels = panels.chunks_exact_mut(taps * groups.depth * WIDTH).enumerate();
+    threads.run(panels, |(i, panel), _| {
+        panel.fill(0.0);
+        for output in i * WIDTH..((i + 1) * WIDTH).min(width) {
+            for tap in 0..taps {
+                for input in groups.inputs(output) {
+                    let at = tap * groups.depth + input - groups.first(i);
+                    panel[at * WIDTH + output % WIDTH] = weight(output, tap, input);
+                }
+            }
+        }
+    });
+}
+
+/// As [`reduce`], for a convolution in groups.
+pub(crate) fn reduce_grouped(
+    threads: &Threads,
+    groups: &Groups,
+    op: &Conv2d,
+    chunks: &[f32],
+    dw: &mut [f32],
+    add: bool,
+) {
+    let (taps, depth) = (op.r() * op.s(), op.c() / op.groups());
+    let all = len(op.k(), taps, groups.depth);
+    let kernels = dw.chunks_exact_mut(taps * depth).enumerate();
+    threads.run(kernels, |(k, dw), _| {
+        let panel = k / WIDTH;
+        let first = groups.inputs(k).start - groups.first(panel);
+        for (i, d) in dw.iter_mut().enumerate() {
+            let at = (panel * taps + i / depth) * groups.depth + first + i % depth;
+            let values = chunks.chunks_exact(all).map(|chunk| chunk[at * WIDTH + k % WIDTH]);
+            *d = values.fold(if add { *d } else { 0.0 }, |sum, v| sum + v);
         }
     });
 }

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use resnet_core::op::Conv2d;
 
-use crate::direct::gather::is_shallow;
+use crate::direct::gather::{is_shallow, side_by_side};
 use crate::direct::geometry::Geometry;
+use crate::direct::groups::Groups;
 use crate::kernels::product::{HALF, Left, ROWS, Tap, Tile, WIDTH, product};
-use crate::kernels::transpose::transpose;
 use crate::kernels::{Isa, sums};
 use crate::load::{GradLoad, Load, Rows};
 use crate::threads::{Scratch, ScratchLens};
@@ -43,12 +43,16 @@ impl Cut {
         let row = |band: usize| {
             let reach = |o: usize| geometry.rows.reach(o..(o + band).min(op.p())).len();
             let rows = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0);
-            let columns = if is_shallow(depth, geometry.window) { padded_columns(op) } else { op.w() };
+            let columns =
+                if is_shallow(depth, geometry.window) { padded_columns(op).max(op.w()) } else { op.w() };
             // One more pixel, on its way to lie side by side.
             ((rows * columns + 1) * depth, band * op.q() * width)
         };
         let whole = row(op.p());
-        let block = ((BUDGET / (whole.0 + whole.1)).min(n.div_ceil(8)) / ROWS * ROWS).max(ROWS).min(n);
+        // A pixel of a shallow input is worth a call only with many pictures.
+        let least = if is_shallow(depth, geometry.window) { 4 * ROWS } else { ROWS };
+        let wanted = (BUDGET / (whole.0 + whole.1)).max(least).min(n.div_ceil(8));
+        let block = (wanted / ROWS * ROWS).max(ROWS).min(n);
         let mut band = op.p();
         while band > 1 && (row(band).0 + row(band).1) * block > BUDGET {
             band = band.div_ceil(2);
@@ -82,6 +86,7 @@ pub(crate) struct WeightPass<'a> {
     pub(crate) isa: Isa,
     pub(crate) op: &'a Conv2d,
     pub(crate) geometry: &'a Geometry,
+    pub(crate) groups: Groups,
     /// Stretches of the kernels that are not on padding everywhere.
     pub(crate) used: &'a [Range<usize>],
     pub(crate) cut: Cut,
@@ -93,9 +98,11 @@ pub(crate) struct WeightPass<'a> {
 impl WeightPass<'_> {
     /// Sets `dw`, in panels, and `dbias` to the sums over one chunk of the batch.
     pub(crate) fn chunk(&self, chunk: usize, dw: &mut [f32], dbias: &mut [f64], scratch: &mut Scratch) {
-        let kernel = self.op.r() * self.op.s() * self.op.c();
+        let kernel = self.op.r() * self.op.s() * self.groups.depth;
+        let all = 0..kernel;
+        let used = if self.op.groups() == 1 { self.used } else { std::slice::from_ref(&all) };
         for panel in dw.chunks_exact_mut(kernel * WIDTH) {
-            self.used.iter().for_each(|u| panel[u.start * WIDTH..u.end * WIDTH].fill(0.0));
+            used.iter().for_each(|u| panel[u.start * WIDTH..u.end * WIDTH].fill(0.0));
         }
         dbias.fill(0.0);
         let n = self.op.n();
@@ -130,7 +137,7 @@ impl WeightPass<'_> {
         }
 
         let reach = self.geometry.rows.reach(rows.clone());
-        if is_shallow(op.c(), self.geometry.window) {
+        if self.groups.is_whole() && is_shallow(op.c(), self.geometry.window) {
             let x = scratch.a.take((reach.len() * padded_columns(op) + 1) * v * op.c());
             self.shallow(rows, reach, pictures, x, dy, &mut scratch.taps, dw);
             return;
@@ -143,8 +150,8 @@ impl WeightPass<'_> {
             let mut runs = std::mem::take(&mut scratch.taps);
             let depth = self.runs(tap, rows.clone(), reach.start, v, &mut runs);
             for (i, dy) in dy.chunks_exact(panel_len).enumerate() {
-                let at = (i * op.r() * op.s() + tap) * op.c() * WIDTH;
-                self.tap(i, x, dy, &runs, depth, &mut dw[at..][..op.c() * WIDTH]);
+                let at = (i * op.r() * op.s() + tap) * self.groups.depth * WIDTH;
+                self.tap(i, x, dy, &runs, depth, &mut dw[at..][..self.groups.depth * WIDTH]);
             }
             scratch.taps = runs;
         }
@@ -155,11 +162,11 @@ impl WeightPass<'_> {
         if runs.is_empty() {
             return; // the whole tap is padding
         }
-        let channels = self.op.c();
+        let (channels, skipped) = (self.groups.depth, self.groups.first(panel));
         let width = if self.op.k() - panel * WIDTH <= HALF { HALF } else { WIDTH };
         for first in (0..channels).step_by(ROWS) {
             let rows = ROWS.min(channels - first);
-            let a = Left { data: &x[first..], row: 1, step: channels };
+            let a = Left { data: &x[skipped + first..], row: 1, step: self.groups.row };
             let tile = Tile { data: &mut dw[first * WIDTH..], stride: WIDTH, rows, width };
             product(self.isa, a, dy, runs, depth, tile, true);
         }
@@ -187,8 +194,7 @@ impl WeightPass<'_> {
                 continue;
             };
             let first = (y * op.w() + at) * op.n();
-            self.x.eval(self.isa, first + pictures.start..first + pictures.end, 0..c, spare, c);
-            transpose(self.isa, spare, c, (v, c), out, v);
+            side_by_side(self.isa, &self.x, first + pictures.start..first + pictures.end, c, spare, out);
         }
         let kernel = op.r() * op.s() * c;
         let panel_len = rows.len() * op.q() * v * WIDTH;
