@@ -16,14 +16,16 @@ pub const HEADERS: [(&str, &str); 6] = [
 ];
 
 /// Every unit that a backend loads when it starts.
-pub const UNITS: [Unit; 8] = [
+pub const UNITS: [Unit; 10] = [
     unit("ingest.cu", include_str!("../kernels/ingest.cu")),
     unit("combine.cu", include_str!("../kernels/combine.cu")),
     unit("pool.cu", include_str!("../kernels/pool.cu")),
     unit("norm.cu", include_str!("../kernels/norm.cu")),
     unit("loss.cu", include_str!("../kernels/loss.cu")),
     unit("update.cu", include_str!("../kernels/update.cu")),
-    unit("conv.cu", include_str!("../kernels/conv.cu")),
+    unit("conv_forward.cu", include_str!("../kernels/conv_forward.cu")),
+    unit("conv_backward_data.cu", include_str!("../kernels/conv_backward_data.cu")),
+    unit("conv_backward_weight.cu", include_str!("../kernels/conv_backward_weight.cu")),
     unit("bias.cu", include_str!("../kernels/bias.cu")),
 ];
 

@@ -10,6 +10,10 @@
 #define GEMM_DEPTH 16
 #define GEMM_THREADS 256
 
+__device__ __forceinline__ void zeros(float (&out)[4]) {
+    UNROLL for (int i = 0; i < 4; i++) out[i] = 0.0f;
+}
+
 // Where a thread's four results per direction begin in the tile.
 __device__ __forceinline__ u32 gemm_row() { return threadIdx.x / 16 * 4; }
 __device__ __forceinline__ u32 gemm_column() { return threadIdx.x % 16 * 4; }

@@ -257,7 +257,7 @@ unsafe extern "C" fn cuMemAllocAsync(out: *mut u64, bytes: usize, _stream: usize
     let layout = std::alloc::Layout::from_size_align(bytes, 256).expect("is a layout");
     // SAFETY: the driver is never asked for 0 bytes. What is in fresh memory is anything: here NaN.
     let memory = unsafe { std::alloc::alloc(layout) };
-    // SAFETY: just allocated.
+    // SAFETY: so many bytes were allocated on the line above, and nobody else has them.
     unsafe { ptr::write_bytes(memory, 0xff, bytes) };
     given.push((memory as u64, bytes));
     // SAFETY: points to an address.
@@ -394,7 +394,7 @@ unsafe extern "C" fn cuModuleGetFunction(out: *mut *mut Function, module: *mut c
     if kernel.is_null() {
         return NOT_FOUND;
     }
-    // SAFETY: a text.
+    // SAFETY: the caller of the driver passes a text that ends in a zero.
     let size = format!("{}_args_bytes", unsafe { CStr::from_ptr(name) }.to_str().expect("is a name"));
     let size = CString::new(size).expect("has no zero");
     // SAFETY: `KERNEL` in the shim gives every kernel both functions, of these types.
