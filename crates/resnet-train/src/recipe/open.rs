@@ -208,6 +208,12 @@ impl Recipe {
     /// # Errors
     /// As [`Loader::new`].
     pub fn test_loader(&self, data: &Dataset, preprocessing: &Preprocessing) -> Result<Loader> {
+        if data.test.is_empty() {
+            return Err(Error::invalid(
+                "data.split",
+                format!("leaves no picture of {} to test with", data.name),
+            ));
+        }
         let batch = self.run.eval_batch.unwrap_or(self.micro_batch()).min(data.test.len());
         let options = LoaderOptions {
             n_workers: self.run.workers,

@@ -260,6 +260,10 @@ fn shards_of_samples() {
         assert_eq!(content(&set, set.test.as_ref()), owned(&[("0", 4)]));
         assert!(set.describe().contains("0001.mask"), "{}", set.describe());
     }
+    place.write("shards/val-0.tar", &test).write("shards/test-0.tar", &test);
+    refused(&place.path("shards"), &["none to train with"]);
+    place.write("shards/more.tar", &test);
+    refused(&place.path("shards"), &["some whose names do not"]);
     place.write("no-class.tar", &tar(&[("1.png", &flat(1)), ("1.cls", b"0"), ("2.png", &flat(2))]));
     refused(&place.path("no-class.tar"), &["`2` without a class"]);
     place.write("large.tar", &tar(&[("1.png", &flat(1)), ("1.cls", b"4000000000")]));
@@ -434,4 +438,64 @@ fn grey_and_colour() {
     let renamed = grey.with_classes(&["x".into(), "b".into(), "a".into()]).unwrap();
     assert_eq!((renamed.train.label(0), renamed.train.label(1)), (2, 1));
     assert!(renamed.with_classes(&["x".into(), "b".into()]).unwrap_err().to_string().contains("`a`"));
+}
+
+/// The whole of CIFAR-10: exact sums over all pixels, and what the first pictures are.
+#[test]
+fn the_whole_of_cifar_10() {
+    let set = match resnet_train::data::find_cifar("cifar10", None) {
+        Ok(set) => set,
+        Err(e) if std::env::var_os("RESNET_TEST_REQUIRE_DATA").is_some_and(|v| v == "cifar10") => {
+            panic!("{e}")
+        }
+        Err(_) => {
+            return {
+                eprintln!(
+                    "SKIPPED the_whole_of_cifar_10: not found; RESNET_TEST_REQUIRE_DATA=cifar10 makes this a failure"
+                );
+            };
+        }
+    };
+    let labels = |source: &dyn Source| (0..10).map(|i| source.label(i)).collect::<Vec<_>>();
+    assert_eq!(labels(set.train.as_ref()), [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]);
+    assert_eq!(labels(set.test.as_ref()), [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]);
+    let sums = |source: &dyn Source| {
+        let (mut sums, mut picture) = ([0u64; 3], Picture::default());
+        for i in 0..source.len() {
+            source.read(i, &mut picture).unwrap();
+            for pixel in picture.pixels.chunks_exact(3) {
+                (0..3).for_each(|c| sums[c] += u64::from(pixel[c]));
+            }
+        }
+        sums
+    };
+    assert_eq!(sums(set.train.as_ref()), [6_415_714_204, 6_295_060_180, 5_829_907_619]);
+    assert_eq!(sums(set.test.as_ref()), [1_290_492_328, 1_266_775_083, 1_176_108_223]);
+    let stats = set.stats().unwrap();
+    assert!((f64::from(stats.mean[0]) - 0.491_399_68).abs() < 1e-7, "{stats:?}");
+    assert!((f64::from(stats.std[2]) - 0.261_587_84).abs() < 1e-7, "{stats:?}");
+}
+
+/// Changed and cut containers must give a set or an error, and never panic or take memory without end.
+#[test]
+fn damaged_containers_do_not_panic() {
+    let sets = pictures().parent().unwrap().join("sets");
+    let parquet = fs::read(sets.join("hugging-face/data/train-00000-of-00001.parquet")).unwrap();
+    let archive = tar(&[("a/1.png", &flat(1)), ("b/2.png", &flat(2)), ("b/2.cls", b"1")]);
+    let place = Place::new();
+    for (name, whole) in [("set.parquet", parquet), ("set.tar", archive)] {
+        for at in (0..whole.len()).filter(|at| whole[*at] != 0) {
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << (at % 8);
+            place.write(name, &changed);
+            drop(open(&place.path(name), &OpenOptions::default()));
+        }
+    }
+    let batch = fs::read(sets.join("cifar10-python3/data_batch_1")).unwrap();
+    for at in (0..batch.len()).filter(|at| *at < 200 || *at > batch.len() - 100) {
+        let mut changed = batch.clone();
+        changed[at] ^= 1 << (at % 8);
+        drop(resnet_import::container::Dictionary::read("batch", changed));
+        drop(resnet_import::container::Dictionary::read("batch", batch[..at].to_vec()));
+    }
 }

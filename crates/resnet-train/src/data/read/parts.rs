@@ -66,18 +66,28 @@ impl Found {
         let of = |part| parts.iter().find(|(p, _)| *p == Some(part)).map(|(_, s)| s.clone());
         let left = left_out(&self.left_out);
         let held_out = [Part::Validation, Part::Test].into_iter().find_map(|p| Some((p, of(p)?)));
+        let several = parts.len() > 1;
+        if several && parts.iter().any(|(part, _)| part.is_none()) {
+            let found = "some files whose names say which part they are, and some whose names do not";
+            return Err(Error::format(&shown, found, "train, val or test in all names or in none"));
+        }
         let (train, test, how) = match (of(Part::Train), held_out) {
             (Some(train), Some((part, test))) => {
                 check_both(&shown, &classes, &train, &test)?;
                 let which = if part == Part::Test { "test" } else { "validation" };
-                (train, test, format!("{}, parts train and {which}", self.kind))
+                let unused = if parts.len() > 2 { " (its test part is not used)" } else { "" };
+                (train, test, format!("{}, parts train and {which}{unused}", self.kind))
+            }
+            _ if several => {
+                let found = "parts, but none to train with";
+                return Err(Error::format(
+                    &shown,
+                    found,
+                    "train, and val or test; or one of them by its path",
+                ));
             }
             _ => {
-                let all = parts
-                    .first()
-                    .map(|(_, s)| s.clone())
-                    .ok_or_else(|| Error::format(&shown, "no part", "pictures"))?;
-                let (train, test) = split(&all, &self.listings[0], options);
+                let (train, test) = split(&parts[0].1, &self.listings[0], options);
                 let share = (options.split * 100.0).round();
                 (train, test, format!("{}, {share} % held out for testing", self.kind))
             }
@@ -108,7 +118,7 @@ fn number_classes(shown: &str, listings: &[Listing], names: Option<Vec<String>>)
             let largest = numbers.last().copied().unwrap_or(0);
             let n_named = names.as_ref().map(Vec::len);
             if largest >= MAX_CLASSES || n_named.is_some_and(|n| largest as usize >= n) {
-                let wanted = n_named.map_or(MAX_CLASSES as usize, |n| n) - 1;
+                let wanted = n_named.unwrap_or(MAX_CLASSES as usize) - 1;
                 return Err(Error::format(
                     shown,
                     format!("a picture of class {largest}"),

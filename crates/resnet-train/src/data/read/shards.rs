@@ -24,7 +24,7 @@ const MAX_LABEL_BYTES: u64 = 1 << 20;
 /// Keys of a JSON description that may hold the class, in the order they are tried.
 const KEYS: [&str; 5] = ["cls", "label", "class", "class_name", "label_name"];
 
-/// Members of an archive that must be there, for readers of other formats.
+/// Whether a file is gzipped, decided by its first bytes.
 pub(super) fn is_gzip(path: &Path) -> Result<bool> {
     let mut start = [0; 2];
     let mut file = File::open(path).map_err(Error::io(path, "open"))?;
@@ -199,7 +199,7 @@ fn by_folder(
     let mut depth = (0..shallowest.saturating_sub(1)).take_while(|d| shared(*d)).count();
     let parts = folders.iter().map(|f| f.get(depth).and_then(|word| part_of(word)));
     let parts: Option<Vec<Part>> = parts.collect();
-    if let Some(_) = parts.as_ref().filter(|_| part.is_none()) {
+    if part.is_none() && parts.is_some() {
         depth += 1;
     }
     let mut by_part: BTreeMap<Option<Part>, Vec<(u32, Label)>> = BTreeMap::new();

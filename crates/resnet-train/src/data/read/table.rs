@@ -113,7 +113,7 @@ fn inside(root: &Path, file: &str) -> Option<PathBuf> {
     if !is_picture(file) && !root.join(&path).is_file() {
         let with =
             |e: &&str| path.with_file_name(format!("{}.{e}", path.file_name().unwrap_or_default().display()));
-        if let Some(found) = super::EXTENSIONS.iter().map(|e| with(&e)).find(|p| root.join(p).is_file()) {
+        if let Some(found) = super::EXTENSIONS.iter().map(with).find(|p| root.join(p).is_file()) {
             return Some(found);
         }
     }
