@@ -480,16 +480,13 @@ fn the_whole_of_cifar_10() {
 #[test]
 fn damaged_containers_do_not_panic() {
     let sets = pictures().parent().unwrap().join("sets");
-    let parquet = fs::read(sets.join("hugging-face/data/train-00000-of-00001.parquet")).unwrap();
     let archive = tar(&[("a/1.png", &flat(1)), ("b/2.png", &flat(2)), ("b/2.cls", b"1")]);
     let place = Place::new();
-    for (name, whole) in [("set.parquet", parquet), ("set.tar", archive)] {
-        for at in (0..whole.len()).filter(|at| whole[*at] != 0) {
-            let mut changed = whole.clone();
-            changed[at] ^= 1 << (at % 8);
-            place.write(name, &changed);
-            drop(open(&place.path(name), &OpenOptions::default()));
-        }
+    for at in (0..archive.len()).filter(|at| archive[*at] != 0) {
+        let mut changed = archive.clone();
+        changed[at] ^= 1 << (at % 8);
+        place.write("set.tar", &changed);
+        drop(open(&place.path("set.tar"), &OpenOptions::default()));
     }
     let batch = fs::read(sets.join("cifar10-python3/data_batch_1")).unwrap();
     for at in (0..batch.len()).filter(|at| *at < 200 || *at > batch.len() - 100) {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,7 +40,12 @@ pub(super) fn list(files: &[PathBuf]) -> Result<Found> {
         let mut kept = Kept::new(paths[0].parent().unwrap_or(paths[0]));
         let mut items = vec![];
         for path in paths {
-            let found = read(path, &mut kept, &mut items)?;
+            // The library's decoders assert what a damaged page may break; that must not end the program.
+            let found = catch_unwind(AssertUnwindSafe(|| read(path, &mut kept, &mut items)));
+            let found = found.unwrap_or_else(|_| {
+                let found = "pages that contradict each other";
+                Err(Error::format(&path.display().to_string(), found, "an undamaged Parquet file"))
+            })?;
             if names.is_some() && found.is_some() && names != found {
                 let shown = path.display().to_string();
                 return Err(Error::format(&shown, "other class names than the files before it", "the same"));
