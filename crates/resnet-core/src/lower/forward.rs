@@ -1,5 +1,6 @@
 //! What lies in memory: layers become steps, and normalisation, addition and ReLU become part of the next read.
 
+use super::freeze::needs_gradient;
 use super::{
     Fusion, LowerOptions, Mode, NormParams, Program, Read, Step, TableId, TensorId, TensorInfo, named,
 };
@@ -94,7 +95,7 @@ pub(super) fn lower(
         n_readers: graph.n_readers(),
         must_store: must_store(graph),
         read_virtually: vec![false; graph.nodes().len()],
-        needs_gradient: needs_gradient(graph, &options, &trained),
+        needs_gradient: needs_gradient(graph, options.input_gradient, &trained),
         values: vec![],
         out: Lowered {
             program: Program {
@@ -129,19 +130,6 @@ pub(super) fn lower(
     lowered.program.stored =
         builder.values.iter().map(|v| lowered.exprs[v.0]).map(|e| e.is_plain().then_some(e.raw)).collect();
     Ok(lowered)
-}
-
-/// Whether something trained, or the picture if its gradient is wanted, stands at or before each node.
-fn needs_gradient(graph: &Graph, options: &LowerOptions, trained: &[bool]) -> Vec<bool> {
-    let mut needs = vec![];
-    for node in graph.nodes() {
-        let own = match node.layer {
-            Layer::Input => options.input_gradient,
-            _ => node.params.iter().any(|p| trained[p.0]),
-        };
-        needs.push(own || node.inputs.iter().any(|i| needs[i.0]));
-    }
-    needs
 }
 
 /// A value with several readers can stay unwritten only if each of them evaluates it while loading.

@@ -80,3 +80,16 @@ impl Freeze {
         }
     }
 }
+
+/// Whether something trained, or the picture if its gradient is wanted, stands at or before each node.
+pub(super) fn needs_gradient(graph: &Graph, of_picture: bool, trained: &[bool]) -> Vec<bool> {
+    let mut needs = vec![];
+    for node in graph.nodes() {
+        let own = match node.layer {
+            Layer::Input => of_picture,
+            _ => node.params.iter().any(|p| trained[p.0]),
+        };
+        needs.push(own || node.inputs.iter().any(|i| needs[i.0]));
+    }
+    needs
+}

@@ -102,7 +102,16 @@ impl StepScalars {
 
     /// The buffer's content, in the order of the fields, then zeros.
     pub fn to_array(&self) -> [f32; 8] {
-        [self.lr, self.correction1, self.correction2, self.lambda, self.grad_scale, self.max_norm, self.unscale, 0.0]
+        [
+            self.lr,
+            self.correction1,
+            self.correction2,
+            self.lambda,
+            self.grad_scale,
+            self.max_norm,
+            self.unscale,
+            0.0,
+        ]
     }
 
     /// The inverse of [`StepScalars::to_array`].
