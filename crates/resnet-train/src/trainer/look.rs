@@ -103,7 +103,10 @@ impl<B: Backend> Trainer<B> {
             lr: self.last_lr(),
             loss: self.at.log_sums.mean_loss(),
             accuracy: self.at.log_sums.accuracy(),
-            grad_norm: self.norm.is_some().then_some(f64::from(norm[0] / self.recipe.train.precision.loss_scale())),
+            grad_norm: self
+                .norm
+                .is_some()
+                .then_some(f64::from(norm[0] / self.recipe.train.precision.loss_scale())),
             grad_norm_first_stage: stages.then(|| self.stage_norm("layer1.")).transpose()?,
             grad_norm_last_stage: stages.then(|| self.stage_norm(&last)).transpose()?,
             time: StepTime { epoch_seconds: self.at.epoch_seconds, images_per_s: self.at.images_per_s() },
