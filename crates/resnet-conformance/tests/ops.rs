@@ -248,7 +248,7 @@ fn five_optimizer_steps() {
                 }
             };
             let max_norm = clip.unwrap_or(f64::INFINITY);
-            let scalars = Buffer::from_values(vec![lr, c1, c2, 1.0, 1.0, max_norm, 0.0, 0.0]);
+            let scalars = Buffer::from_values(vec![lr, c1, c2, 1.0, 1.0, max_norm, 1.0, 0.0]);
             backend.update(&rule, &scalars, clip.is_some().then_some(&norm), &mut params).unwrap();
             let values = params.iter().flat_map(|p| p.value.values());
             for (i, (got, wanted)) in values.zip(floats(&case["values"][t - 1])).enumerate() {
