@@ -107,3 +107,13 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_task_can_be_parsed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -28,7 +28,7 @@ impl fmt::Display for Case {
 
 /// The cases, as arguments.
 #[derive(Clone, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct CaseArgs {
     /// The cases of this project's own table, instead of those that the options below describe:
     /// ResNet-18 at 1×28×28 and 1×96×96, ResNet-50 at 3×224×224 and ResNet-20 at 3×32×32 in training, and ResNet-50 in
     /// inference with one picture and with 32
@@ -57,13 +57,13 @@ pub(crate) struct Args {
     precision: String,
 }
 
-impl Args {
+impl CaseArgs {
     /// Every case asked for, in order.
     pub(crate) fn cases(&self) -> Vec<Case> {
         if self.standard {
             return standard(&self.precision);
         }
-        let Args { channels, classes, batch, infer, precision, .. } = self;
+        let CaseArgs { channels, classes, batch, infer, precision, .. } = self;
         let pairs = self.arch.iter().flat_map(|arch| self.size.iter().map(move |size| (arch, *size)));
         pairs
             .map(|(arch, size)| Case {
@@ -109,7 +109,7 @@ mod tests {
         #[arg(long)]
         against: Option<String>,
         #[command(flatten)]
-        args: Args,
+        args: CaseArgs,
     }
 
     fn cases(line: &str) -> Vec<String> {

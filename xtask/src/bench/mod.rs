@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_delimiter = ',')]
     against: Vec<Against>,
     #[command(flatten)]
-    cases: case::Args,
+    cases: case::CaseArgs,
     /// Steps that are counted in a run, after two that are not
     #[arg(long, default_value_t = 3, requires = "against")]
     steps: usize,
