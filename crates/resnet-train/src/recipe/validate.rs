@@ -44,7 +44,7 @@ impl Recipe {
             }
             (Some(name), None) if !DataRecipe::names().contains(&name.as_str()) => {
                 let wanted = format!(
-                    "one of {}; a folder or file goes into data.path",
+                    "one of {}, or a folder or file that is there (in a recipe: data.path)",
                     DataRecipe::names().join(", ")
                 );
                 return refuse("data.name", name, &wanted);
