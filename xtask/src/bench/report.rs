@@ -86,7 +86,9 @@ fn ratios(rows: &[Row]) -> String {
     for name in &others {
         let _ = write!(out, " {name} s | times faster |");
     }
-    let _ = writeln!(out, " memory of PyTorch's |\n|---|--:|{}--:|", "--:|--:|".repeat(others.len()));
+    let with_torch = others.contains(&"torch");
+    let (title, rule) = if with_torch { (" memory of PyTorch's |", "--:|") } else { ("", "") };
+    let _ = writeln!(out, "{title}\n|---|--:|{}{rule}", "--:|--:|".repeat(others.len()));
     for Row { case, timings } in rows {
         let Some(ours) = timings.iter().find(|timing| timing.part == Part::Ours) else { continue };
         let _ = write!(out, "| {case} | {:.4} |", ours.median_s);
@@ -99,12 +101,15 @@ fn ratios(rows: &[Row]) -> String {
                 None => out.push_str(" – | – |"),
             }
         }
-        let memory =
-            fastest(timings, "torch").and_then(|torch| Some((ours.peak_rss_bytes?, torch.peak_rss_bytes?)));
-        let _ = match memory {
-            Some((ours, torch)) => writeln!(out, " {:.2} |", ours as f64 / torch as f64),
-            None => writeln!(out, " – |"),
-        };
+        if with_torch {
+            let memory = fastest(timings, "torch")
+                .and_then(|torch| Some((ours.peak_rss_bytes?, torch.peak_rss_bytes?)));
+            let _ = match memory {
+                Some((ours, torch)) => write!(out, " {:.2} |", ours as f64 / torch as f64),
+                None => write!(out, " – |"),
+            };
+        }
+        out.push('\n');
     }
     out
 }
@@ -214,7 +219,7 @@ mod tests {
             images_per_s: 1.0,
             peak_rss_bytes,
         };
-        let case = Case {
+        let a_case = || Case {
             arch: "resnet18".into(),
             channels: 1,
             size: 28,
@@ -223,6 +228,7 @@ mod tests {
             infer: false,
             precision: "f32".into(),
         };
+        let case = a_case();
         let timings = vec![
             timing("resnet", Part::Ours, 0.5, Some(10)),
             timing("torch eager, nchw", Part::Torch, 2.0, Some(30)),
@@ -240,6 +246,8 @@ mod tests {
         );
         assert!(lines[2].ends_with("| 0.5000 | 1.0000 | **2.00** | – | – | 0.25 |"), "{}", lines[2]);
         assert!(lines[3].ends_with("| 0.5000 | – | – | 5.0000 | **10.00** | – |"), "{}", lines[3]);
+        let alone = Row { case: a_case(), timings: vec![timing("resnet", Part::Ours, 0.5, None)] };
+        assert!(ratios(&[alone]).starts_with("| case | resnet s |\n|---|--:|\n"));
     }
 
     #[test]
