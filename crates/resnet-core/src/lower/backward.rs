@@ -79,11 +79,11 @@ pub(super) fn lower(lowered: Lowered) -> Result<Program> {
     b.count_contributions();
     b.start_at_logits();
     for i in (0..b.program.forward.len()).rev() {
-        b.step(b.program.forward[i], b.step_reads[i]);
+        b.step(b.program.forward[i], b.step_reads[i])?;
     }
     if b.program.options.input_gradient {
         let input = b.program.input;
-        b.program.dinput = Some(b.gather(Key::Tensor(input)));
+        b.program.dinput = Some(b.gather(Key::Tensor(input))?);
     }
     b.program.backward = b.steps;
     Ok(b.program)
@@ -113,8 +113,7 @@ impl Builder {
     /// Whether the gradient of a value leads to anything trained.
     fn is_wanted(&self, read: ExprId) -> bool {
         let e = self.exprs[read.0];
-        let tensors = [Some(e.raw), e.residual.map(|(t, _)| t)];
-        tensors.into_iter().flatten().any(|t| self.needed[t.0])
+        e.tensors().any(|t| self.needed[t.0])
             || e.norms().into_iter().flatten().any(|n| self.norms[n.0].trained)
     }
 
@@ -142,9 +141,7 @@ impl Builder {
             }
         }
         for id in contained {
-            let e = self.exprs[id.0];
-            let tensors = [Some(e.raw), e.residual.map(|(t, _)| t)];
-            for t in tensors.into_iter().flatten().filter(|t| self.needed[t.0]) {
+            for t in self.exprs[id.0].tensors().filter(|t| self.needed[t.0]) {
                 self.collected.entry(Key::Tensor(t)).or_default().parts_due += 1;
             }
         }
@@ -167,21 +164,21 @@ impl Builder {
     }
 
     /// Emits the backward pass of one forward step.
-    fn step(&mut self, step: Step, read: Option<ExprId>) {
+    fn step(&mut self, step: Step, read: Option<ExprId>) -> Result<()> {
         match (step, read) {
             (Step::Conv { op, x, w, bias, y, .. }, Some(read)) if self.needed[y.0] => {
-                let dy = self.gradient_of(y);
+                let dy = self.gradient_of(y)?;
                 if self.trains(w, bias) {
                     self.steps.push(Step::ConvBackwardWeight { op, x, dy, w, bias });
                 }
                 self.contribute(read, |dx| Step::ConvBackwardData { op, dy, w, dx });
             }
             (Step::MaxPool { op, y, index: Some(index), .. }, Some(read)) if self.needed[y.0] => {
-                let dy = self.gradient_of(y);
+                let dy = self.gradient_of(y)?;
                 self.contribute(read, |dx| Step::MaxPoolBackward { op, dy, index, dx });
             }
             (Step::AvgPool { op, y, .. }, Some(read)) if self.needed[y.0] => {
-                let dy = self.gradient_of(y);
+                let dy = self.gradient_of(y)?;
                 self.contribute(read, |dx| Step::AvgPoolBackward { op, dy, dx });
             }
             (Step::Combine { z, .. }, Some(read)) if self.needed[z.0] => {
@@ -193,12 +190,13 @@ impl Builder {
                 let dz = if mask.is_none() && sums.iter().all(Option::is_none) && plain_part {
                     self.collected[&Key::Tensor(z)].parts[0].dz
                 } else {
-                    self.gather(Key::Tensor(z))
+                    self.gather(Key::Tensor(z))?
                 };
                 self.hand_down(read, dz);
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// Has a backward op write the gradient of the value it read, and finishes that gradient if nobody else will.
@@ -265,22 +263,22 @@ impl Builder {
     }
 
     /// The gradient of a tensor that a convolution or a pool wrote: as a part where there is just one.
-    fn gradient_of(&mut self, y: TensorId) -> GradRead {
+    fn gradient_of(&mut self, y: TensorId) -> Result<GradRead> {
         let c = self.collected.entry(Key::Tensor(y)).or_default();
         if let (None, [part]) = (c.buffer, &c.parts[..]) {
-            return *part;
+            return Ok(*part);
         }
-        GradRead { dz: self.gather(Key::Tensor(y)), norm: None }
+        Ok(GradRead { dz: self.gather(Key::Tensor(y))?, norm: None })
     }
 
     /// Brings all parts of a gradient together in one buffer, masked and summed.
-    fn gather(&mut self, key: Key) -> TensorId {
+    fn gather(&mut self, key: Key) -> Result<TensorId> {
         let (mask, sums) = self.epilogue(key);
         let c = self.collected.entry(key).or_default();
         let mut buffer = c.buffer;
         let mut parts = std::mem::take(&mut c.parts);
         if let (Some(b), true) = (buffer, c.finished) {
-            return b;
+            return Ok(b);
         }
         // Parts behind a normalisation are read as sources; plain ones can ride along as the identity branch.
         parts.sort_by_key(|p| p.norm.is_none());
@@ -296,22 +294,17 @@ impl Builder {
                 _ => None,
             };
             let accumulate = if buffer.is_some() { Accumulate::Add } else { Accumulate::Set };
-            let dx = *buffer.get_or_insert_with(|| {
-                let name = Self::name(&self.program, &self.exprs, key);
-                self.program.tensors.push(TensorInfo { name, desc, gradient: true });
-                TensorId(self.program.tensors.len() - 1)
-            });
+            let dx = *buffer.get_or_insert_with(|| self.gradient_buffer(key));
             let (mask, sums) = if parts.is_empty() { (mask, sums) } else { (None, [None, None]) };
-            if let Ok(op) = Combine::new(desc.n, desc.h, desc.w, desc.c, desc.dtype) {
-                let dx = GradWrite { dx, accumulate, add, mask, sums };
-                self.steps.push(Step::CombineBackward { op, dz, dx });
-            }
+            let op = Combine::new(desc.n, desc.h, desc.w, desc.c, desc.dtype)?;
+            let dx = GradWrite { dx, accumulate, add, mask, sums };
+            self.steps.push(Step::CombineBackward { op, dz, dx });
         }
         let buffer = buffer.unwrap_or_else(|| self.gradient_buffer(key));
         let c = self.collected.entry(key).or_default();
         c.buffer = Some(buffer);
         c.finished = true;
-        buffer
+        Ok(buffer)
     }
 
     /// The mask and the sums that a finished gradient needs: those of the expression behind it.
@@ -344,8 +337,9 @@ impl Builder {
     }
 
     fn gradient_buffer(&mut self, key: Key) -> TensorId {
-        let (name, desc) = (Self::name(&self.program, &self.exprs, key), self.desc(key));
-        self.program.tensors.push(TensorInfo { name, desc, gradient: true });
+        let of = &self.program.tensors[self.holder(key).0];
+        let info = TensorInfo { name: format!("d {}", of.name), desc: of.desc, gradient: true };
+        self.program.tensors.push(info);
         TensorId(self.program.tensors.len() - 1)
     }
 
@@ -355,18 +349,14 @@ impl Builder {
     }
 
     fn desc(&self, key: Key) -> TensorDesc {
-        self.program.tensors[Self::holder(&self.exprs, key).0].desc
-    }
-
-    fn name(program: &Program, exprs: &[Expr], key: Key) -> String {
-        format!("d {}", program.tensors[Self::holder(exprs, key).0].name)
+        self.program.tensors[self.holder(key).0].desc
     }
 
     /// The tensor whose extents a gradient has.
-    fn holder(exprs: &[Expr], key: Key) -> TensorId {
+    fn holder(&self, key: Key) -> TensorId {
         match key {
             Key::Tensor(t) => t,
-            Key::Expr(id) => exprs[id.0].raw,
+            Key::Expr(id) => self.exprs[id.0].raw,
         }
     }
 }

@@ -30,6 +30,11 @@ impl Expr {
         *self == Self::plain(self.raw)
     }
 
+    /// The tensors in it: of the main branch, of the shortcut.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = TensorId> + use<> {
+        [Some(self.raw), self.residual.map(|(t, _)| t)].into_iter().flatten()
+    }
+
     /// The normalisations in it: of the main branch, of the shortcut.
     pub(super) fn norms(&self) -> [Option<NormIdx>; 2] {
         [self.norm, self.residual.and_then(|(_, n)| n)]

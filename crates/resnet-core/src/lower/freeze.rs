@@ -39,15 +39,13 @@ impl Freeze {
         let found =
             graph.nodes().iter().position(|node| below(&node.name) && !matches!(node.layer, Layer::Input));
         let layers = found.ok_or_else(|| {
-            let mut parts: Vec<&str> =
-                graph.params().iter().map(|p| p.name.split('.').next().unwrap_or_default()).collect();
-            parts.dedup();
+            let parts = graph.params().iter().map(|p| p.name.split('.').next().unwrap_or_default());
             let mut listed: Vec<&str> = vec![];
-            parts.into_iter().filter(|p| !p.is_empty()).for_each(|p| {
-                if !listed.contains(&p) {
-                    listed.push(p);
+            for part in parts.filter(|p| !p.is_empty()) {
+                if !listed.contains(&part) {
+                    listed.push(part);
                 }
-            });
+            }
             Error::invalid("freeze", format!("no layer `{name}`; the network has {}", listed.join(", ")))
         })?;
         Ok(Self { layers, norms })
