@@ -13,7 +13,7 @@
 //! - `backend`: [`CpuBackend`], the trait's methods.
 //! - `memory`, `buffer`, `transfer`: memory, and the way in and out.
 //! - `crew`, `threads`, `engine`, `prepare`: who runs a tile, with which scratch.
-//! - `window`, `load`, `epilogue`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
+//! - `window`, `load`, `patch`, `epilogue`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
 //! - `direct`: convolution by micro-kernels. `winograd`: 3 × 3 kernels with fewer multiplications.
 //!   `conv`: the three ops, and im2col.
 //! - `combine`, `max_pool`, `avg_pool`, `norm`, `loss`, `ingest`, `update`: the ops, forward and backward side by side.
@@ -40,6 +40,7 @@ mod loss;
 mod max_pool;
 mod memory;
 mod norm;
+mod patch;
 mod prepare;
 mod stats;
 mod threads;

@@ -14,6 +14,7 @@ use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::kernels::transpose::transpose;
 use crate::load::Rows;
 use crate::memory::Memory;
+use crate::patch::Patch;
 
 /// Most positions of a window.
 pub(crate) const MAX_TAPS: usize = 64;
@@ -101,7 +102,8 @@ impl<R: Rows> Gather<'_, R> {
                 side_by_side(isa, &self.rows, from, depth, spare, out);
             }
         } else {
-            evaluate(isa, &self.rows, self.n, depth, pixels, cell.pictures.clone(), input);
+            let patch = Patch { n: self.n, pixels, pictures: cell.pictures.clone(), channels: 0..depth };
+            patch.eval(isa, &self.rows, input, depth, pixel);
         }
         // All panels that fit the budget are used for one tile after the other, then the next ones for the whole cell.
         let panel = self.geometry.window.0 * self.geometry.window.1 * self.groups.depth * WIDTH;
@@ -217,27 +219,5 @@ pub(crate) fn side_by_side(
     match depth {
         1 => out.copy_from_slice(values),
         _ => transpose(isa, values, depth, (v, depth), out, v),
-    }
-}
-
-/// Evaluates some pixels of some of `n` pictures: `pixels × pictures × depth`.
-pub(crate) fn evaluate(
-    isa: Isa,
-    rows: &impl Rows,
-    n: usize,
-    depth: usize,
-    pixels: Range<usize>,
-    pictures: Range<usize>,
-    out: &mut [f32],
-) {
-    if pictures.len() == n {
-        if !pixels.is_empty() {
-            rows.eval(isa, pixels.start * n..pixels.end * n, 0..depth, out, depth);
-        }
-        return;
-    }
-    for (pixel, out) in pixels.zip(out.chunks_exact_mut(pictures.len() * depth)) {
-        let from = pixel * n + pictures.start..pixel * n + pictures.end;
-        rows.eval(isa, from, 0..depth, out, depth);
     }
 }

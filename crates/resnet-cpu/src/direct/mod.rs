@@ -5,7 +5,7 @@
 //! - [`groups`]: which inputs a panel of outputs sums over.
 //! - [`panels`]: weights as the micro-kernel wants them. [`kept`]: those that stay so.
 //! - [`blocks`]: how an output is cut into cells that tasks write.
-//! - [`gather`]: forward and backward-data. [`weight`]: backward-weight.
+//! - [`gather`]: forward and backward-data. [`weight`]: backward-weight, shared out by [`cut`].
 //! - [`direction`]: what forward and backward-data have in common, also with [tiles](crate::winograd).
 //! - this file: the three ops, from checked buffers to finished results.
 //!
@@ -13,6 +13,7 @@
 
 #[allow(unsafe_code)]
 pub(crate) mod blocks;
+pub(crate) mod cut;
 mod direction;
 pub(crate) mod gather;
 pub(crate) mod geometry;
@@ -37,6 +38,7 @@ use crate::threads::{ScratchLens, grown};
 use crate::winograd::{self, Tiling};
 
 use blocks::{Cell, for_cells};
+use cut::Cut;
 use direction::Direction;
 use geometry::Geometry;
 use groups::Groups;
@@ -57,8 +59,8 @@ pub(crate) struct Direct {
 struct Plan {
     forward: Direction,
     backward: Direction,
-    weight: weight::Cut,
-    weight_tiles: Option<(Tiling, winograd::weight::Cut)>,
+    weight: Cut,
+    weight_tiles: Option<(Tiling, Cut)>,
 }
 
 /// Memory that one op needs in any direction.
@@ -114,8 +116,8 @@ impl Direct {
             let (forward, backward) = (Direction::forward(op, winograd), Direction::backward(op, winograd));
             let tiling = winograd.then(|| winograd::weight_tiling(op, &forward.geometry)).flatten();
             Arc::new(Plan {
-                weight: weight::Cut::new(op, &forward.geometry),
-                weight_tiles: tiling.map(|t| (t, winograd::weight::Cut::new(op, &forward.geometry, t))),
+                weight: weight::cut(op, &forward.geometry),
+                weight_tiles: tiling.map(|t| (t, winograd::weight::cut(op, &forward.geometry, t))),
                 forward,
                 backward,
             })

@@ -8,72 +8,43 @@ use std::ops::Range;
 
 use resnet_core::op::Conv2d;
 
+use crate::direct::cut::Cut;
 use crate::direct::gather::{is_shallow, side_by_side};
 use crate::direct::geometry::Geometry;
 use crate::direct::groups::Groups;
 use crate::kernels::product::{HALF, Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::kernels::{Isa, sums};
-use crate::load::{GradLoad, Load, Rows};
+use crate::load::{GradLoad, Load};
+use crate::patch::Patch;
 use crate::threads::{Scratch, ScratchLens};
 
 /// Floats of evaluated input and gradient that a task keeps in its cache.
 const BUDGET: usize = 112 * 1024;
 
-/// How the work is cut. Depends on the problem alone.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cut {
-    /// Pictures per block.
-    block: usize,
-    /// Output rows per band.
-    band: usize,
-    /// Blocks per chunk.
-    chunk: usize,
-    /// Chunks, each with a gradient of its own.
-    pub(crate) n_chunks: usize,
-    /// Floats of scratch for the input and for the gradient, and stretches of a sum.
-    pub(crate) scratch: ScratchLens,
-}
-
-impl Cut {
-    pub(crate) fn new(op: &Conv2d, geometry: &Geometry) -> Self {
-        /// Most chunks, and most floats in all their gradients together while there are more than two.
-        const CHUNKS: usize = 16;
-        const GRADIENTS: usize = 4 << 20;
-        let (n, depth, width) = (op.n(), op.c(), op.k().next_multiple_of(WIDTH));
-        let row = |band: usize| {
-            let reach = |o: usize| geometry.rows.reach(o..(o + band).min(op.p())).len();
-            let rows = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0);
-            let columns =
-                if is_shallow(depth, geometry.window) { padded_columns(op).max(op.w()) } else { op.w() };
-            // One more pixel, on its way to lie side by side.
-            ((rows * columns + 1) * depth, band * op.q() * width)
-        };
-        let whole = row(op.p());
-        // A pixel of a shallow input is worth a call only with many pictures.
-        let least = if is_shallow(depth, geometry.window) { 4 * ROWS } else { ROWS };
-        let wanted = (BUDGET / (whole.0 + whole.1)).max(least).min(n.div_ceil(8));
-        let block = (wanted / ROWS * ROWS).max(ROWS).min(n);
-        let mut band = op.p();
-        while band > 1 && (row(band).0 + row(band).1) * block > BUDGET {
-            band = band.div_ceil(2);
-        }
-        let n_blocks = n.div_ceil(block);
-        let wanted = (GRADIENTS / op.w_desc().len()).clamp(2, CHUNKS).min(n_blocks);
-        let chunk = n_blocks.div_ceil(wanted);
-        let (input, gradient) = row(band);
-        Self {
-            block,
-            band,
-            chunk,
-            n_chunks: n_blocks.div_ceil(chunk),
-            scratch: ScratchLens {
-                a: input * block,
-                b: gradient * block,
-                taps: band * op.q(),
-                ..ScratchLens::default()
-            },
-        }
+/// How the work is cut.
+pub(crate) fn cut(op: &Conv2d, geometry: &Geometry) -> Cut {
+    let (n, depth, width) = (op.n(), op.c(), op.k().next_multiple_of(WIDTH));
+    let row = |band: usize| {
+        let reach = |o: usize| geometry.rows.reach(o..(o + band).min(op.p())).len();
+        let rows = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0);
+        let columns =
+            if is_shallow(depth, geometry.window) { padded_columns(op).max(op.w()) } else { op.w() };
+        // One more pixel, on its way to lie side by side.
+        ((rows * columns + 1) * depth, band * op.q() * width)
+    };
+    let whole = row(op.p());
+    // A pixel of a shallow input is worth a call only with many pictures.
+    let least = if is_shallow(depth, geometry.window) { 4 * ROWS } else { ROWS };
+    let wanted = (BUDGET / (whole.0 + whole.1)).max(least).min(n.div_ceil(8));
+    let block = (wanted / ROWS * ROWS).max(ROWS).min(n);
+    let mut band = op.p();
+    while band > 1 && (row(band).0 + row(band).1) * block > BUDGET {
+        band = band.div_ceil(2);
     }
+    let (input, gradient) = row(band);
+    let scratch =
+        ScratchLens { a: input * block, b: gradient * block, taps: band * op.q(), ..ScratchLens::default() };
+    Cut::new(n, block, band, op.w_desc().len(), scratch)
 }
 
 /// Input columns that windows reach over, padding included.
@@ -105,14 +76,8 @@ impl WeightPass<'_> {
             used.iter().for_each(|u| panel[u.start * WIDTH..u.end * WIDTH].fill(0.0));
         }
         dbias.fill(0.0);
-        let n = self.op.n();
-        let blocks = chunk * self.cut.chunk..((chunk + 1) * self.cut.chunk).min(n.div_ceil(self.cut.block));
-        for block in blocks {
-            let pictures = block * self.cut.block..((block + 1) * self.cut.block).min(n);
-            for first in (0..self.op.p()).step_by(self.cut.band) {
-                let rows = first..(first + self.cut.band).min(self.op.p());
-                self.band(rows, pictures.clone(), dw, dbias, scratch);
-            }
+        for (rows, pictures) in self.cut.bands(self.op, chunk) {
+            self.band(rows, pictures, dw, dbias, scratch);
         }
     }
 
@@ -130,7 +95,13 @@ impl WeightPass<'_> {
         let panel_len = pixels.len() * v * WIDTH;
         for (i, panel) in dy.chunks_exact_mut(panel_len).enumerate() {
             let channels = i * WIDTH..((i + 1) * WIDTH).min(op.k());
-            self.evaluate(&self.dy, pixels.clone(), &pictures, channels.clone(), WIDTH, panel);
+            let patch = Patch {
+                n: op.n(),
+                pixels: pixels.clone(),
+                pictures: pictures.clone(),
+                channels: channels.clone(),
+            };
+            patch.eval(self.isa, &self.dy, panel, WIDTH, v * WIDTH);
             if self.with_bias {
                 sums::columns(self.isa, panel, WIDTH, &mut dbias[channels]);
             }
@@ -142,9 +113,10 @@ impl WeightPass<'_> {
             self.shallow(rows, reach, pictures, x, dy, &mut scratch.taps, dw);
             return;
         }
-        let input_pixels = reach.start * op.w()..reach.end * op.w();
-        let x = scratch.a.take(input_pixels.len() * v * op.c());
-        self.evaluate(&self.x, input_pixels, &pictures, 0..op.c(), op.c(), x);
+        let pixels = reach.start * op.w()..reach.end * op.w();
+        let x = scratch.a.take(pixels.len() * v * op.c());
+        let patch = Patch { n: op.n(), pixels, pictures, channels: 0..op.c() };
+        patch.eval(self.isa, &self.x, x, op.c(), v * op.c());
 
         for tap in 0..op.r() * op.s() {
             let mut runs = std::mem::take(&mut scratch.taps);
@@ -246,25 +218,5 @@ impl WeightPass<'_> {
             }
         }
         len
-    }
-
-    /// Evaluates some channels at some pixels of some pictures, rows `stride` apart.
-    fn evaluate(
-        &self,
-        rows: &impl Rows,
-        pixels: Range<usize>,
-        pictures: &Range<usize>,
-        channels: Range<usize>,
-        stride: usize,
-        out: &mut [f32],
-    ) {
-        let (n, v) = (self.op.n(), pictures.len());
-        if channels.len() < stride {
-            out.fill(0.0);
-        }
-        for (pixel, out) in pixels.zip(out.chunks_exact_mut(v * stride)) {
-            let from = pixel * n + pictures.start..pixel * n + pictures.end;
-            rows.eval(self.isa, from, channels.clone(), out, stride);
-        }
     }
 }

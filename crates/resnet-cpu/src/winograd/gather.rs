@@ -14,6 +14,7 @@ use crate::kernels::Isa;
 use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::load::Rows;
 use crate::memory::Memory;
+use crate::patch::Patch;
 use crate::threads::{Scratch, ScratchLens};
 
 /// Floats of transformed input that a task keeps in its cache, and of products.
@@ -205,10 +206,8 @@ impl Input<'_> {
         let input = scratch.take((reach.len() * g.in_columns + 1) * step);
         let zero = input.len() - step;
         let pixels = reach.start * g.in_columns..reach.end * g.in_columns;
-        for (pixel, out) in pixels.zip(input.chunks_exact_mut(step)) {
-            let from = pixel * self.n + pictures.start..pixel * self.n + pictures.end;
-            source.eval(self.isa, from, 0..self.depth, &mut out[..len], self.depth);
-        }
+        let patch = Patch { n: self.n, pixels, pictures, channels: 0..self.depth };
+        patch.eval(self.isa, source, input, self.depth, step);
         input[zero..].fill(0.0);
         let (tile_rows, tile_columns) = self.tiling.tiles((rows.len(), g.out.1));
         let stride = tile_rows * tile_columns * len + PAD;

@@ -12,69 +12,49 @@ use resnet_core::op::Conv2d;
 use super::gather::Input;
 use super::matrices::MOST;
 use super::{FILTER_GRADIENT, GRADIENT, PAD, Tiling, transform};
+use crate::direct::cut::Cut;
 use crate::direct::geometry::Geometry;
 use crate::direct::panels;
 use crate::kernels::product::{HALF, Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::kernels::{Isa, load, sums};
-use crate::load::{GradLoad, Load, Rows};
+use crate::load::{GradLoad, Load};
+use crate::patch::Patch;
 use crate::threads::{Scratch, ScratchLens, Threads};
-
-/// How the work is cut. Depends on the problem alone.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cut {
-    /// Pictures per block.
-    block: usize,
-    /// Output rows per band.
-    band: usize,
-    /// Blocks per chunk.
-    chunk: usize,
-    /// Chunks, each with sums of its own.
-    pub(crate) n_chunks: usize,
-    /// Floats of scratch.
-    pub(crate) scratch: ScratchLens,
-}
 
 /// Floats of the sums of one chunk, in panels.
 pub(crate) fn sums_len(op: &Conv2d, tiling: Tiling) -> usize {
     panels::len(op.k(), tiling.products(), op.c())
 }
 
-impl Cut {
-    pub(crate) fn new(op: &Conv2d, geometry: &Geometry, tiling: Tiling) -> Self {
-        /// Floats of both transformed operands.
-        const OPERANDS: usize = 256 * 1024;
-        /// Rows of a product: enough to pay for reading and writing the sums.
-        const MIN_ROWS: usize = 128;
-        /// Most chunks, and most floats in all their sums together while there are more than two.
-        const CHUNKS: usize = 16;
-        const SUMS: usize = 4 << 20;
-        let (n, m, products) = (op.n(), tiling.m(), tiling.products());
-        let width = op.k().next_multiple_of(WIDTH);
-        let (tile_rows, tile_columns) = tiling.tiles((op.p(), op.q()));
-        let wanted = (OPERANDS / (products * (op.c() + width))).max(MIN_ROWS);
-        let fits = |tiles: usize| (wanted / tiles).max(1);
-        let whole = fits(tile_rows * tile_columns);
-        let (rows, block) = if whole >= ROWS {
-            (tile_rows, whole / ROWS * ROWS)
-        } else {
-            (1, fits(tile_columns).next_multiple_of(4))
-        };
-        let block = block.min(n.div_ceil(2)).max(1);
-        let n_blocks = n.div_ceil(block);
-        let wanted = (SUMS / sums_len(op, tiling)).clamp(2, CHUNKS).min(n_blocks);
-        let chunk = n_blocks.div_ceil(wanted);
-        let band = (rows * m).min(op.p());
-        let reach = |o: usize| geometry.rows.reach(o..(o + band).min(op.p())).len();
-        let input = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0) * op.w() + 1;
-        let n_rows = rows * tile_columns * block;
-        let scratch = ScratchLens {
-            a: input * (block * op.c() + PAD),
-            b: (band * op.q() + 1) * (block * WIDTH + PAD) + products * (n_rows * WIDTH + PAD),
-            c: products * (n_rows * op.c() + PAD),
-            ..ScratchLens::default()
-        };
-        Self { block, band, chunk, n_chunks: n_blocks.div_ceil(chunk), scratch }
-    }
+/// How the work is cut.
+pub(crate) fn cut(op: &Conv2d, geometry: &Geometry, tiling: Tiling) -> Cut {
+    /// Floats of both transformed operands.
+    const OPERANDS: usize = 256 * 1024;
+    /// Rows of a product: enough to pay for reading and writing the sums.
+    const MIN_ROWS: usize = 128;
+    let (n, m, products) = (op.n(), tiling.m(), tiling.products());
+    let width = op.k().next_multiple_of(WIDTH);
+    let (tile_rows, tile_columns) = tiling.tiles((op.p(), op.q()));
+    let wanted = (OPERANDS / (products * (op.c() + width))).max(MIN_ROWS);
+    let fits = |tiles: usize| (wanted / tiles).max(1);
+    let whole = fits(tile_rows * tile_columns);
+    let (rows, block) = if whole >= ROWS {
+        (tile_rows, whole / ROWS * ROWS)
+    } else {
+        (1, fits(tile_columns).next_multiple_of(4))
+    };
+    let block = block.min(n.div_ceil(2)).max(1);
+    let band = (rows * m).min(op.p());
+    let reach = |o: usize| geometry.rows.reach(o..(o + band).min(op.p())).len();
+    let input = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0) * op.w() + 1;
+    let n_rows = rows * tile_columns * block;
+    let scratch = ScratchLens {
+        a: input * (block * op.c() + PAD),
+        b: (band * op.q() + 1) * (block * WIDTH + PAD) + products * (n_rows * WIDTH + PAD),
+        c: products * (n_rows * op.c() + PAD),
+        ..ScratchLens::default()
+    };
+    Cut::new(n, block, band, sums_len(op, tiling), scratch)
 }
 
 /// Backward-weight of one op.
@@ -94,14 +74,8 @@ impl WeightPass<'_> {
     pub(crate) fn chunk(&self, chunk: usize, sums: &mut [f32], dbias: &mut [f64], scratch: &mut Scratch) {
         sums.fill(0.0);
         dbias.fill(0.0);
-        let n = self.op.n();
-        let blocks = chunk * self.cut.chunk..((chunk + 1) * self.cut.chunk).min(n.div_ceil(self.cut.block));
-        for block in blocks {
-            let pictures = block * self.cut.block..((block + 1) * self.cut.block).min(n);
-            for first in (0..self.op.p()).step_by(self.cut.band) {
-                let rows = first..(first + self.cut.band).min(self.op.p());
-                self.band(rows, pictures.clone(), sums, dbias, scratch);
-            }
+        for (rows, pictures) in self.cut.bands(self.op, chunk) {
+            self.band(rows, pictures, sums, dbias, scratch);
         }
     }
 
@@ -128,7 +102,15 @@ impl WeightPass<'_> {
         let (dy, transformed) = b.take(dy_len + products * stride).split_at_mut(dy_len);
         for (panel, sums) in sums.chunks_exact_mut(products * c * WIDTH).enumerate() {
             let channels = panel * WIDTH..((panel + 1) * WIDTH).min(op.k());
-            self.gradient(&rows, &pictures, channels.clone(), dy);
+            // Evaluated, and a pixel of zeros after it.
+            let patch = Patch {
+                n: op.n(),
+                pixels: rows.start * op.q()..rows.end * op.q(),
+                pictures: pictures.clone(),
+                channels: channels.clone(),
+            };
+            patch.eval(self.isa, &self.dy, dy, WIDTH, len + PAD);
+            dy[n_pixels * (len + PAD)..].fill(0.0);
             if self.with_bias {
                 for pixel in dy.chunks_exact(len + PAD).take(n_pixels) {
                     sums::columns(self.isa, &pixel[..len], WIDTH, &mut dbias[channels.clone()]);
@@ -147,26 +129,6 @@ impl WeightPass<'_> {
                     product(self.isa, a, dy, &[Tap::default()], n_rows, tile, true);
                 }
             }
-        }
-    }
-
-    /// Evaluates one panel of the gradient, and a pixel of zeros after it: `pixels × pictures × 32`.
-    fn gradient(
-        &self,
-        rows: &Range<usize>,
-        pictures: &Range<usize>,
-        channels: Range<usize>,
-        out: &mut [f32],
-    ) {
-        let (n, len) = (self.op.n(), pictures.len() * WIDTH);
-        if channels.len() < WIDTH {
-            out.fill(0.0);
-        }
-        let pixels = rows.start * self.op.q()..rows.end * self.op.q();
-        out[pixels.len() * (len + PAD)..].fill(0.0);
-        for (pixel, out) in pixels.zip(out.chunks_exact_mut(len + PAD)) {
-            let from = pixel * n + pictures.start..pixel * n + pictures.end;
-            self.dy.eval(self.isa, from, channels.clone(), &mut out[..len], WIDTH);
         }
     }
 
