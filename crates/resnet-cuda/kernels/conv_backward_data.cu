@@ -82,17 +82,7 @@ template <class T, bool VECTOR> struct DataLeft {
             GradReader<T, N>(dy, k, v.k).read((image + u64(oh) * v.q + ow) * v.k + k, out);
     }
 
-    __device__ __forceinline__ void fetch(u32 depth, float (&out)[4]) const {
-        if (VECTOR) {
-            at<4>(depth, out);
-        } else {
-            UNROLL for (int i = 0; i < 4; i++) {
-                float one[1];
-                at<1>(depth + i, one);
-                out[i] = one[0];
-            }
-        }
-    }
+    __device__ __forceinline__ void fetch(u32 depth, float (&out)[4]) const { fetch_steps<VECTOR>(*this, depth, out); }
 };
 
 struct DataRight {

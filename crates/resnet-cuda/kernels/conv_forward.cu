@@ -42,17 +42,7 @@ template <class T, bool VECTOR> struct ForwardLeft {
             Reader<T, N>(x, channel, v.c).read((image + u64(ih) * v.w + iw) * v.c + channel, out);
     }
 
-    __device__ __forceinline__ void fetch(u32 depth, float (&out)[4]) const {
-        if (VECTOR) {
-            at<4>(depth, out);
-        } else {
-            UNROLL for (int i = 0; i < 4; i++) {
-                float one[1];
-                at<1>(depth + i, one);
-                out[i] = one[0];
-            }
-        }
-    }
+    __device__ __forceinline__ void fetch(u32 depth, float (&out)[4]) const { fetch_steps<VECTOR>(*this, depth, out); }
 };
 
 // Columns: kernels of the group; a kernel is one line of its taps and channels.

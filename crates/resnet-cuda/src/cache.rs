@@ -1,8 +1,20 @@
-//! Files that are made once and kept: compiled kernels and tuned plans, by a name that says their content.
+//! Files that are made once and kept: compiled kernels, by a name that says what they were made from.
 
 use std::path::{Path, PathBuf};
 
 use resnet_core::{Error, Result};
+use sha2::{Digest, Sha256};
+
+/// A name for everything that a file depends on: a hash of all parts.
+pub fn key<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        // Each part goes in with its length, so that no two lists of parts look alike.
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// The folder of a kind of files: below `RESNET_CACHE_DIR`, or else `resnet` in the user's cache (`XDG_CACHE_HOME`, `~/.cache`).
 /// Where none of these is set, files are kept for this process only.

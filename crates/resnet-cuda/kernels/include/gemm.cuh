@@ -24,6 +24,20 @@ template <bool ALONG> struct Quarter {
     static __device__ __forceinline__ u32 depth() { return ALONG ? threadIdx.x % 4 * 4 : threadIdx.x / 16; }
 };
 
+// Four steps of one line from `depth` on: in one load where they lie side by side, or one by one. `at<N>` loads N of them.
+template <bool VECTOR, class Operand>
+__device__ __forceinline__ void fetch_steps(const Operand& operand, u32 depth, float (&out)[4]) {
+    if constexpr (VECTOR) {
+        operand.template at<4>(depth, out);
+    } else {
+        UNROLL for (int i = 0; i < 4; i++) {
+            float one[1];
+            operand.template at<1>(depth + i, one);
+            out[i] = one[0];
+        }
+    }
+}
+
 // `Left` and `Right` have ALONG and fetch(depth, float (&)[4]): the thread's quarter of the slice whose reduction begins so that
 // its own part is at `depth`; zeros outside.
 template <class Left, class Right>

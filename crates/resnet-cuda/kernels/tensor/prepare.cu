@@ -40,7 +40,17 @@ template <class T> __device__ __forceinline__ void pack_backward(const PackArgs&
 }
 INSTANTIATE(pack_backward, pack_backward, PackArgs, 256)
 
-// A source or a gradient as a tensor of its own, channels padded with zeros.
+// A source or a gradient as a tensor of its own, channels padded with zeros. `Read` evaluates `from`.
+template <class T, class Read, class From>
+__device__ __forceinline__ void stage(const From& from, void* to, u32 pixels, u32 c, u32 padded) {
+    const u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i >= u64(pixels) * padded) return;
+    const u32 channel = i % padded;
+    float v[1] = {0.0f};
+    if (channel < c) Read(from, channel, c).read(i / padded * c + channel, v);
+    static_cast<T*>(to)[i] = operand<T>(v[0]);
+}
+
 struct StageSourceArgs {
     Source x;
     void* to;
@@ -49,15 +59,7 @@ struct StageSourceArgs {
 };
 
 template <class T> __device__ __forceinline__ void stage_source(const StageSourceArgs& args) {
-    const u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i >= u64(args.pixels) * args.padded) return;
-    const u32 c = i % args.padded;
-    float v[1] = {0.0f};
-    if (c < args.c) {
-        const Reader<T, 1> x(args.x, c, args.c);
-        x.read(i / args.padded * args.c + c, v);
-    }
-    static_cast<T*>(args.to)[i] = operand<T>(v[0]);
+    stage<T, Reader<T, 1>>(args.x, args.to, args.pixels, args.c, args.padded);
 }
 INSTANTIATE(stage_source, stage_source, StageSourceArgs, 256)
 
@@ -69,15 +71,7 @@ struct StageGradArgs {
 };
 
 template <class T> __device__ __forceinline__ void stage_grad(const StageGradArgs& args) {
-    const u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i >= u64(args.pixels) * args.padded) return;
-    const u32 c = i % args.padded;
-    float v[1] = {0.0f};
-    if (c < args.c) {
-        const GradReader<T, 1> dy(args.dy, c, args.c);
-        dy.read(i / args.padded * args.c + c, v);
-    }
-    static_cast<T*>(args.to)[i] = operand<T>(v[0]);
+    stage<T, GradReader<T, 1>>(args.dy, args.to, args.pixels, args.c, args.padded);
 }
 INSTANTIATE(stage_grad, stage_grad, StageGradArgs, 256)
 

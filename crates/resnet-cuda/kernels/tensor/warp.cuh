@@ -170,36 +170,25 @@ __device__ __forceinline__ u32 round_tf32(u32 bits) {
 
 // c += a · b for one tile of 16 × 8. Two chunks of 16 bytes along the sum: 16 elements of 16 bits or 8 of tf32.
 // The accumulator has rows l / 4 and l / 4 + 8, columns 2·(l % 4) and the next.
-__device__ __forceinline__ void multiply(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2], bf16) {
+// The last argument says of which type the operands are; PRODUCT is what they are in the product.
 #ifndef RESNET_EMULATED
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#define MULTIPLY(TYPE, PRODUCT, SHAPE)                                                                                   \
+    __device__ __forceinline__ void multiply(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2], TYPE) {                \
+        asm volatile("mma.sync.aligned." #SHAPE ".row.col.f32." #PRODUCT "." #PRODUCT ".f32 "                            \
+                     "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                   \
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                    \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                                \
+    }
 #else
-    emu::product<bf16, 2>(c, a, b);
+#define MULTIPLY(TYPE, PRODUCT, SHAPE)                                                                                   \
+    inline void multiply(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2], TYPE) {                                    \
+        emu::product<PRODUCT, 4 / sizeof(PRODUCT)>(c, a, b);                                                             \
+    }
 #endif
-}
-__device__ __forceinline__ void multiply(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2], f16) {
-#ifndef RESNET_EMULATED
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-    emu::product<f16, 2>(c, a, b);
-#endif
-}
-__device__ __forceinline__ void multiply(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2], float) {
-#ifndef RESNET_EMULATED
-    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-    emu::product<tf32, 1>(c, a, b);
-#endif
-}
+MULTIPLY(bf16, bf16, m16n8k16)
+MULTIPLY(f16, f16, m16n8k16)
+MULTIPLY(float, tf32, m16n8k8)
+#undef MULTIPLY
 
 // Elements as a product wants them: 16-bit types as they are, f32 rounded to tf32.
 template <class T> __device__ __forceinline__ void round_operand(u32 (&)[4], T) {}

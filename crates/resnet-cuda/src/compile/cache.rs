@@ -75,22 +75,9 @@ impl Cache {
 
 /// The hash of everything that machine code depends on: source, headers, options (architecture and macros among them), compiler.
 pub fn key(unit: &Unit, options: &[String], compiler: DriverVersion) -> String {
-    let mut hash = Sha256::new();
-    // Each part goes in with its length, so that no two lists of parts look alike.
-    let mut part = |text: &str| {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
-    };
-    part(FORMAT);
-    part(&compiler.to_string());
-    part(unit.name);
-    part(unit.text);
-    for (name, text) in unit.headers {
-        part(name);
-        part(text);
-    }
-    options.iter().for_each(|option| part(option));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let compiler = compiler.to_string();
+    let before = [FORMAT, &compiler];
+    crate::cache::key(before.into_iter().chain(unit.texts()).chain(options.iter().map(String::as_str)))
 }
 
 #[cfg(test)]

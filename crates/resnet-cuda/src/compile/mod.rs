@@ -40,6 +40,14 @@ pub struct Unit {
     pub macros: Vec<(&'static str, String)>,
 }
 
+impl Unit {
+    /// Its name and text, and those of its headers.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let headers = self.headers.iter().flat_map(|(name, text)| [*name, *text]);
+        [self.name, self.text].into_iter().chain(headers)
+    }
+}
+
 /// Machine code for one architecture, and what the compiler said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cubin {

@@ -1,5 +1,8 @@
 //! What the kernels in `kernels/tensor` take. Addresses are u64, and 0 where there is nothing.
 
+use resnet_core::op::Conv2d;
+
+use super::Element;
 pub use crate::source::{GradOutArgs, GradSourceArgs, GradSumsArgs, SourceArgs};
 
 crate::args! {
@@ -107,6 +110,39 @@ crate::args! {
         padded: u32,
         accumulate: u32,
         part: u64,
+    }
+}
+
+impl Gather {
+    /// An op forward, which reads `x`, or backward, which reads `dy`, in so many tiles of rows and columns.
+    pub(super) fn new(
+        op: &Conv2d,
+        backward: bool,
+        element: Element,
+        weights: u64,
+        (row_tiles, column_tiles): (usize, usize),
+    ) -> Self {
+        let (x, y) = ((op.h(), op.w(), op.c()), (op.p(), op.q(), op.k()));
+        let (image, out) = if backward { (y, x) } else { (x, y) };
+        Gather {
+            weights,
+            n: op.n() as u32,
+            image_h: image.0 as u32,
+            image_w: image.1 as u32,
+            channels: element.padded(image.2) as u32,
+            out_h: out.0 as u32,
+            out_w: out.1 as u32,
+            columns: out.2 as u32,
+            window_r: op.r() as u32,
+            window_s: op.s() as u32,
+            stride: op.stride() as u32,
+            top: op.padding().top as u32,
+            left: op.padding().left as u32,
+            backward: u32::from(backward),
+            row_tiles: row_tiles as u32,
+            column_tiles: column_tiles as u32,
+            unused: 0,
+        }
     }
 }
 

@@ -96,26 +96,7 @@ impl BackwardData {
 
         let kernel = Kernel { direction: Direction::BackwardData(prologue), element, tile };
         let (row_tiles, column_tiles) = (self.row_tiles(), op.c().div_ceil(tile.columns));
-        let pad = op.padding();
-        let g = Gather {
-            weights,
-            n: op.n() as u32,
-            image_h: op.p() as u32,
-            image_w: op.q() as u32,
-            channels: self.channels() as u32,
-            out_h: op.h() as u32,
-            out_w: op.w() as u32,
-            columns: op.c() as u32,
-            window_r: op.r() as u32,
-            window_s: op.s() as u32,
-            stride: op.stride() as u32,
-            top: pad.top as u32,
-            left: pad.left as u32,
-            backward: 1,
-            row_tiles: row_tiles as u32,
-            column_tiles: column_tiles as u32,
-            unused: 0,
-        };
+        let g = Gather::new(&op, true, element, weights, (row_tiles, column_tiles));
         let grid = [(row_tiles * column_tiles) as u32, 1, self.phases() as u32];
         steps.push(kernel.step(grid, Packed::of(&BackwardDataArgs { g, dy, dx })));
         steps

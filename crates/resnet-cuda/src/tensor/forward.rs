@@ -3,7 +3,7 @@
 use resnet_core::op::Conv2d;
 
 use super::args::{ForwardArgs, Gather, PackArgs, SourceArgs};
-use super::kernel::{Direction, Kernel, Prologue, helpers};
+use super::kernel::{Direction, Kernel, helpers};
 use super::stage::{self, THREADS, in_rows};
 use super::tile::Tile;
 use super::{Device, Element, Scratch, Step};
@@ -88,29 +88,9 @@ impl Forward {
 
         let kernel = Kernel { direction: Direction::Forward(prologue), element, tile };
         let (row_tiles, column_tiles) = (self.n_tiles(), op.k().div_ceil(tile.columns));
-        let pad = op.padding();
-        let g = Gather {
-            weights,
-            n: op.n() as u32,
-            image_h: op.h() as u32,
-            image_w: op.w() as u32,
-            channels: self.channels() as u32,
-            out_h: op.p() as u32,
-            out_w: op.q() as u32,
-            columns: op.k() as u32,
-            window_r: op.r() as u32,
-            window_s: op.s() as u32,
-            stride: op.stride() as u32,
-            top: pad.top as u32,
-            left: pad.left as u32,
-            backward: 0,
-            row_tiles: row_tiles as u32,
-            column_tiles: column_tiles as u32,
-            unused: 0,
-        };
+        let g = Gather::new(&op, false, element, weights, (row_tiles, column_tiles));
         let args = ForwardArgs { g, x: x.raw, affine: x.affine, bias, y, partials, relu: x.relu, unused: 0 };
         steps.push(kernel.step([(row_tiles * column_tiles) as u32, 1, 1], Packed::of(&args)));
-        debug_assert!(prologue != Prologue::Grad);
         steps
     }
 }

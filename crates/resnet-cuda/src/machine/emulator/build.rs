@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use resnet_core::Result;
-use sha2::{Digest, Sha256};
 
 use super::failed;
 use super::library::Code;
@@ -79,17 +78,11 @@ fn library(compiler: &Path, unit: &Unit, key: &str) -> Result<PathBuf> {
 
 /// A name for everything that the result depends on.
 fn key(unit: &Unit, compiler: &Path) -> String {
-    let mut hash = Sha256::new();
-    let mut text = |text: &str| {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
-    };
-    [unit.name, unit.text].into_iter().for_each(&mut text);
-    unit.headers.iter().flat_map(|(name, content)| [name, content]).for_each(|part| text(part));
-    unit.macros.iter().for_each(|(name, value)| text(&definition(name, value)));
-    SHIMS.iter().flat_map(|(name, content)| [name, content]).chain(&FLAGS).for_each(|part| text(part));
-    text(&compiler.to_string_lossy());
-    hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+    let macros: Vec<String> = unit.macros.iter().map(|(name, value)| definition(name, value)).collect();
+    let compiler = compiler.to_string_lossy();
+    let shims = SHIMS.iter().flat_map(|(name, content)| [*name, *content]);
+    let around = macros.iter().map(String::as_str).chain(shims).chain(FLAGS).chain([&*compiler]);
+    cache::key(unit.texts().chain(around))
 }
 
 fn definition(name: &str, value: &str) -> String {
