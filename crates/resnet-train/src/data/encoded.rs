@@ -55,8 +55,7 @@ impl Source for Encoded {
 
     fn read(&self, index: usize, into: &mut Picture) -> Result<()> {
         let file = self.items[index].0 as usize;
-        let mut bytes = vec![];
-        self.files.read(file, &mut bytes).map_err(|e| match e {
+        let bytes = self.files.read(file).map_err(|e| match e {
             // One file that cannot be read is a bad picture, as is one that cannot be decoded.
             Error::Io { source, action, .. } => {
                 Error::picture(self.files.name(file), format!("cannot {action}: {source}"))

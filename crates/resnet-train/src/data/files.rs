@@ -15,8 +15,8 @@ const MAX_KEPT_BYTES: usize = 1 << 30;
 
 /// The content of picture files by number. Read from several threads at once.
 pub(super) trait Files: Send + Sync + std::fmt::Debug {
-    /// Reads a file into memory that is reused.
-    fn read(&self, file: usize, into: &mut Vec<u8>) -> Result<()>;
+    /// Reads a file.
+    fn read(&self, file: usize) -> Result<Vec<u8>>;
 
     /// What to call it in messages.
     fn name(&self, file: usize) -> String;
@@ -40,15 +40,15 @@ impl Folder {
 }
 
 impl Files for Folder {
-    fn read(&self, file: usize, into: &mut Vec<u8>) -> Result<()> {
+    fn read(&self, file: usize) -> Result<Vec<u8>> {
         let path = self.root.join(&self.files[file].0);
-        into.clear();
+        let mut bytes = vec![];
         let open = File::open(&path).map_err(Error::io(&path, "open"))?;
-        open.take(MAX_FILE_BYTES + 1).read_to_end(into).map_err(Error::io(&path, "read"))?;
-        if into.len() as u64 > MAX_FILE_BYTES {
+        open.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(&path, "read"))?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(Error::picture(self.name(file), format!("more than {MAX_FILE_BYTES} bytes")));
         }
-        Ok(())
+        Ok(bytes)
     }
 
     fn name(&self, file: usize) -> String {
@@ -94,16 +94,16 @@ impl Ranges {
 }
 
 impl Files for Ranges {
-    fn read(&self, file: usize, into: &mut Vec<u8>) -> Result<()> {
+    fn read(&self, file: usize) -> Result<Vec<u8>> {
         let Range { archive, start, len, .. } = self.entries[file];
         let (path, archive) = &self.archives[archive];
-        into.clear();
-        into.resize(len as usize, 0); // at most MAX_FILE_BYTES, checked when listed
+        let mut bytes = vec![0; len as usize]; // at most MAX_FILE_BYTES, checked when listed
         let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner); // its position is set anew each time
         archive
             .seek(SeekFrom::Start(start))
-            .and_then(|_| archive.read_exact(into))
-            .map_err(Error::io(path, "read"))
+            .and_then(|_| archive.read_exact(&mut bytes))
+            .map_err(Error::io(path, "read"))?;
+        Ok(bytes)
     }
 
     fn name(&self, file: usize) -> String {
@@ -169,19 +169,18 @@ impl Kept {
 }
 
 impl Files for Kept {
-    fn read(&self, file: usize, into: &mut Vec<u8>) -> Result<()> {
+    fn read(&self, file: usize) -> Result<Vec<u8>> {
         let (_, start, len) = self.entries[file];
-        into.clear();
         let Some(beyond) = start.checked_sub(self.memory.len() as u64) else {
-            into.extend_from_slice(&self.memory[start as usize..][..len]);
-            return Ok(());
+            return Ok(self.memory[start as usize..][..len].to_vec());
         };
-        into.resize(len, 0);
-        let Some(spilled) = &self.spilled else { return Ok(()) }; // an empty file at the very end of memory
+        let mut bytes = vec![0; len];
+        let Some(spilled) = &self.spilled else { return Ok(bytes) }; // an empty file at the very end of memory
         let mut open = spilled.lock().unwrap_or_else(PoisonError::into_inner);
         open.seek(SeekFrom::Start(beyond))
-            .and_then(|_| open.read_exact(into))
-            .map_err(Error::io(&std::env::temp_dir(), "read a temporary file in"))
+            .and_then(|_| open.read_exact(&mut bytes))
+            .map_err(Error::io(&std::env::temp_dir(), "read a temporary file in"))?;
+        Ok(bytes)
     }
 
     fn name(&self, file: usize) -> String {
@@ -205,10 +204,8 @@ mod tests {
             assert_eq!(kept.push(format!("file {i}"), bytes).unwrap(), i);
         }
         assert_eq!((kept.memory.len(), kept.spilled_bytes), (10, 11));
-        let mut read = vec![];
         for i in [5, 0, 4, 3, 1, 2] {
-            kept.read(i, &mut read).unwrap();
-            assert_eq!(read, files[i]);
+            assert_eq!(kept.read(i).unwrap(), files[i]);
         }
         assert_eq!(kept.identity(4), ("file 4".into(), 5));
     }

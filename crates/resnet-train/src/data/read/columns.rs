@@ -4,7 +4,6 @@
 //! Columns have no random access, so the pictures are copied once, still encoded, into memory and beyond a limit into a
 //! temporary file. Pages may be plain, Snappy, gzip or LZ4; other compressions are refused by name.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -17,8 +16,8 @@ use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::super::files::{Kept, MAX_FILE_BYTES};
+use super::by_part;
 use super::parts::{Found, Label, Listing};
-use super::{Part, part_of};
 use crate::{Error, Result};
 
 const PICTURES: [&str; 6] = ["image", "img", "picture", "jpg", "png", "webp"];
@@ -29,14 +28,8 @@ const N_ROWS: usize = 64;
 
 /// Lists one file, or several whose names say which part they are.
 pub(super) fn list(files: &[PathBuf]) -> Result<Found> {
-    let mut by_part: BTreeMap<Option<Part>, Vec<&PathBuf>> = BTreeMap::new();
-    for path in files {
-        let part = path.file_name().and_then(|n| part_of(&n.to_string_lossy()));
-        by_part.entry(part).or_default().push(path);
-    }
-    let single = by_part.len() == 1;
     let (mut listings, mut names) = (vec![], None);
-    for (part, paths) in by_part {
+    for (part, paths) in by_part(files) {
         let mut kept = Kept::new(paths[0].parent().unwrap_or(paths[0]));
         let mut items = vec![];
         for path in paths {
@@ -52,7 +45,7 @@ pub(super) fn list(files: &[PathBuf]) -> Result<Found> {
             }
             names = found.or(names);
         }
-        listings.push(Listing { part: part.filter(|_| !single), files: Arc::new(kept), items });
+        listings.push(Listing { part, files: Arc::new(kept), items });
     }
     Ok(Found { kind: "Parquet", listings, names, left_out: vec![] })
 }

@@ -11,6 +11,9 @@ mod recognise;
 mod shards;
 mod table;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 pub use cifar::{CIFAR, find_cifar};
 pub use recognise::{OpenOptions, open};
 
@@ -35,6 +38,19 @@ fn part_of(name: &str) -> Option<Part> {
         "test" | "testing" => Part::Test,
         _ => return None,
     })
+}
+
+/// Files by the part that their names stand for; where all stand for the same, they are the whole set.
+fn by_part(files: &[PathBuf]) -> BTreeMap<Option<Part>, Vec<&PathBuf>> {
+    let mut by_part: BTreeMap<Option<Part>, Vec<&PathBuf>> = BTreeMap::new();
+    for path in files {
+        let part = path.file_name().and_then(|n| part_of(&n.to_string_lossy()));
+        by_part.entry(part).or_default().push(path);
+    }
+    match by_part.len() {
+        1 => by_part.into_values().map(|paths| (None, paths)).collect(),
+        _ => by_part,
+    }
 }
 
 /// Parts that a set may come in.

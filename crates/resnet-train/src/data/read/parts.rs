@@ -21,6 +21,13 @@ pub(super) enum Label {
     Name(String),
 }
 
+impl Label {
+    /// A whole number from 0 up is a class's number, anything else its name.
+    pub(super) fn of(text: &str) -> Self {
+        text.parse().map_or_else(|_| Label::Name(text.to_owned()), Label::Number)
+    }
+}
+
 /// One part of a set as it was found.
 #[derive(Debug)]
 pub(super) struct Listing {

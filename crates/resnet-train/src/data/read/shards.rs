@@ -15,7 +15,7 @@ use tar::{Archive, EntryType};
 
 use super::super::files::{Files, Kept, MAX_FILE_BYTES, Ranges};
 use super::parts::{Found, Label, Listing};
-use super::{MAX_PICTURES, Part, is_picture, part_of};
+use super::{MAX_PICTURES, Part, by_part, is_picture, part_of};
 use crate::{Error, Result};
 
 /// Longest label or JSON description.
@@ -89,15 +89,8 @@ struct Sample {
 
 /// Lists one archive, or several whose names say which part they are.
 pub(super) fn list(archives: &[PathBuf]) -> Result<Found> {
-    let mut by_part: BTreeMap<Option<Part>, Vec<&PathBuf>> = BTreeMap::new();
-    for path in archives {
-        let part = path.file_name().and_then(|n| part_of(&n.to_string_lossy()));
-        by_part.entry(part).or_default().push(path);
-    }
-    let single = by_part.len() == 1;
     let (mut listings, mut left_out, mut has_labels) = (vec![], vec![], false);
-    for (part, paths) in by_part {
-        let part = part.filter(|_| !single);
+    for (part, paths) in by_part(archives) {
         listings.extend(list_part(part, &paths, &mut left_out, &mut has_labels)?);
     }
     let kind = if has_labels { "tar shards of samples" } else { "tar archive, folder per class" };
@@ -227,8 +220,7 @@ fn key_of(name: &str) -> (String, String) {
 
 fn from_text(text: &str) -> Option<Label> {
     let text = text.trim();
-    let label = text.parse().map_or_else(|_| Label::Name(text.to_owned()), Label::Number);
-    (!text.is_empty()).then_some(label)
+    (!text.is_empty()).then(|| Label::of(text))
 }
 
 fn from_json(shown: &str, text: &str) -> Result<Option<Label>> {

@@ -95,9 +95,8 @@ fn read(path: &Path, part: Option<Part>, rows: &mut Rows) -> Result<()> {
         })?;
         let full = root.join(&file);
         let size = std::fs::metadata(&full).map_err(Error::io(&full, "open"))?.len();
-        let label = label.parse().map_or_else(|_| Label::Name(label.to_owned()), Label::Number);
         let (files, items) = rows.entry(part).or_default();
-        items.push((files.len() as u32, label));
+        items.push((files.len() as u32, Label::of(label)));
         files.push((file, size));
     }
     Ok(())
