@@ -1,6 +1,5 @@
 //! From a recipe that names weights to the values training starts with.
 
-use resnet_core::Preprocessing;
 use resnet_import::{Imported, Options, Report, import, sha256};
 use resnet_train::data::Dataset;
 use resnet_train::recipe::{Head, Recipe, Start};
@@ -8,10 +7,9 @@ use resnet_train::recipe::{Head, Recipe, Start};
 /// Weights that were made to fit a recipe and its data.
 #[derive(Clone, Debug)]
 pub struct Starting {
-    /// Where training starts, for [`Trainer::fine_tune`](resnet_train::trainer::Trainer::fine_tune).
+    /// Where training starts, for [`Trainer::fine_tune`](resnet_train::trainer::Trainer::fine_tune). The network and the
+    /// pre-processing that they are for stand in the recipe's `finetune.start`.
     pub values: Vec<Vec<f32>>,
-    /// How pictures become input, as the weights want it.
-    pub preprocessing: Preprocessing,
     /// What was found in the file, and what was changed.
     pub report: Report,
 }
@@ -70,9 +68,9 @@ pub fn starting_weights(
         Ok(_) => spec.arch.clone(),
         Err(_) => recipe.model.arch.clone(), // a network without a name; `start` describes it
     };
-    let start = Start { sha256: digest, network: spec, preprocessing: preprocessing.clone() };
+    let start = Start { sha256: digest, network: spec, preprocessing };
     recipe.finetune = Some(resnet_train::recipe::Finetune { start: Some(start), ..finetune });
-    Ok(Starting { values, preprocessing, report })
+    Ok(Starting { values, report })
 }
 
 /// A classifier of as many classes is kept, unless they are known to be others.

@@ -14,7 +14,7 @@ use crate::Target;
 use crate::programs::{Clock, Programs};
 use crate::report::{Outcome, Report};
 use crate::torch;
-use crate::training::{open, spec};
+use crate::training::{open, spec, synthetic};
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -127,9 +127,7 @@ fn ours(target: Target, case: &Case) -> Result<f64> {
     options.dtype = if case.bf16 { DType::Bf16 } else { DType::F32 };
     let mut net = Executor::new(backend, &graph, options, 0.0)?;
     net.set_scalars(backend, &StepScalars { lr: 0.01, ..StepScalars::default() })?;
-    let n_bytes = case.batch * graph.input_shape().len();
-    let pixels: Vec<u8> = (0..n_bytes).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
-    let labels: Vec<u32> = (0..case.batch).map(|i| (i % case.classes) as u32).collect();
+    let (pixels, labels) = synthetic(&graph, case.batch, case.classes);
     net.put_pixels(backend, &pixels)?;
     if !case.infer {
         net.put_labels(backend, &labels, None)?;

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::zoo::{self, ResNetSpec};
-use resnet_core::{Accumulate, Backend, DType, Executor, LowerOptions, Params, init};
+use resnet_core::{Accumulate, Backend, DType, Executor, Graph, LowerOptions, Params, init};
 use resnet_cpu::CpuBackend;
 use resnet_cuda::CudaBackend;
 
@@ -29,9 +29,14 @@ pub(crate) fn open(target: Target) -> Result<CudaBackend> {
 
 /// A network at another size, from the zoo.
 pub(crate) fn spec(arch: &str, channels: usize, size: usize, classes: usize) -> Result<ResNetSpec> {
-    let mut spec = zoo::arch(arch)?;
-    (spec.channels, spec.height, spec.width, spec.classes) = (channels, size, size, classes);
-    Ok(spec)
+    Ok(zoo::arch(arch)?.channels(channels).size(size, size).classes(classes))
+}
+
+/// Pixels and labels of a batch that needs no data: they fill, and are the same everywhere.
+pub(crate) fn synthetic(graph: &Graph, batch: usize, classes: usize) -> (Vec<u8>, Vec<u32>) {
+    let n_bytes = batch * graph.input_shape().len();
+    let pixels = (0..n_bytes).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
+    (pixels, (0..batch).map(|i| (i % classes) as u32).collect())
 }
 
 pub(crate) fn compare(target: Target) -> Result<(Outcome, String)> {
@@ -75,9 +80,7 @@ fn losses<B: Backend>(backend: &mut B, spec: &ResNetSpec, batch: usize, dtype: D
     let mut options = LowerOptions::train(batch);
     options.dtype = dtype;
     let mut net = Executor::new(backend, &graph, options, 0.0)?;
-    let pixels: Vec<u8> =
-        (0..batch * graph.input_shape().len()).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
-    let labels: Vec<u32> = (0..batch).map(|i| (i % spec.classes) as u32).collect();
+    let (pixels, labels) = synthetic(&graph, batch, spec.classes);
     let mut losses = Vec::new();
     for _ in 0..STEPS {
         net.set_scalars(backend, &StepScalars { lr: 0.01, ..StepScalars::default() })?;

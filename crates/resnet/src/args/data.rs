@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use resnet_train::recipe::{DEFAULT, DataRecipe};
 
+use super::quoted;
+
 /// The flags that say which data, for every command that reads a set.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Data")]
@@ -72,11 +74,6 @@ impl DataArgs {
         }
         data.split = self.split.unwrap_or(data.split);
     }
-}
-
-/// A path as a TOML string, so that a folder called 2024 is no number.
-fn quoted(path: &Path) -> String {
-    toml::Value::String(path.display().to_string()).to_string()
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
 //! Learning on from trained weights: the flags of `resnet train` for it.
 
-use std::path::Path;
-
 use resnet::{Starting, starting_weights};
 use resnet_train::data::Dataset;
 use resnet_train::recipe::{DEFAULT, Recipe};
 
-use super::{NetworkArgs, WeightsArgs};
+use super::{NetworkArgs, WeightsArgs, quoted};
 
 /// The flags of fine-tuning; each sets a field of the recipe's table `[finetune]`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -34,11 +32,6 @@ pub(crate) struct FinetuneArgs {
     /// What becomes of the classifier in the file: auto, fresh or keep
     #[arg(long, value_name = "WHAT", help_heading = "Fine-tuning")]
     head: Option<String>,
-}
-
-/// A path as a TOML string, so that a file called 2024 is no number.
-fn quoted(path: &Path) -> String {
-    toml::Value::String(path.display().to_string()).to_string()
 }
 
 /// The recipe for fine-tuning that comes with the program.

@@ -15,3 +15,8 @@ pub(crate) use model::ModelArgs;
 pub(crate) use network::{NetworkArgs, label};
 pub(crate) use recipe::RecipeArgs;
 pub(crate) use weights::{SourceArgs, WeightsArgs, tell};
+
+/// A path as a TOML string, so that a folder called 2024 is no number.
+fn quoted(path: &std::path::Path) -> String {
+    toml::Value::String(path.display().to_string()).to_string()
+}
