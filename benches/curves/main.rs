@@ -80,13 +80,12 @@ fn main() -> Result<()> {
     recipe.train.epochs = args.epochs.unwrap_or(recipe.train.epochs);
     recipe.train.max_steps = args.max_steps.or(recipe.train.max_steps);
     ours::refuse_what_torch_is_not_told(&recipe)?;
-    let mut backend = CpuBackend::new(args.threads)?;
     let threads = args.threads.map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok)?;
     let mut pairs = Vec::new();
     for seed in 0..args.seeds {
         recipe.train.seed = seed;
         let folder = tempfile::tempdir().context("no temporary folder for the batches")?;
-        let ours = ours::train(&mut backend, &recipe, folder.path())?;
+        let ours = ours::train(CpuBackend::new(args.threads)?, &recipe, folder.path())?;
         eprintln!("seed {seed}: here {:.4} in {:.1} s", ours.accuracy, ours.seconds);
         let torch = torch(&args, folder.path(), threads)?;
         eprintln!("seed {seed}: PyTorch {:.4} in {:.1} s", torch.accuracy, torch.seconds);
