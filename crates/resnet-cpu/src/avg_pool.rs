@@ -4,6 +4,7 @@ use resnet_core::op::AvgPool;
 use resnet_core::{GradOut, GradSource, Result, Source};
 
 use crate::buffer::{Buffer, check};
+use crate::element::{Element, through};
 use crate::engine::Engine;
 use crate::epilogue::{GradTarget, partial_len};
 use crate::kernels::load;
@@ -11,7 +12,7 @@ use crate::load::{GradLoad, Load, Rows, X};
 use crate::window::{Window, pass_tile_rows, segments};
 
 /// Forward.
-pub(crate) fn avg_pool(
+pub(crate) fn avg_pool<E: Element>(
     engine: &mut Engine,
     op: &AvgPool,
     x: Source<'_, Buffer>,
@@ -19,34 +20,36 @@ pub(crate) fn avg_pool(
 ) -> Result<()> {
     const OP: &str = "avg_pool";
     let (c, n, desc) = (op.c(), op.n(), op.y_desc());
-    let x = Load::open(OP, &X, x, &op.x_desc())?;
+    let x = Load::<E>::open(OP, &X, x, &op.x_desc())?;
     check(OP, "y", y, &desc)?;
     let (isa, window) = (engine.isa, Window::from(op));
     engine.threads.for_tiles(
         &mut engine.partials,
-        y.f32_mut(desc.len()),
+        y.elements_mut::<E>(desc.len()),
         (c, tile_rows(op), 1),
         |tile, scratch| {
-            tile.out.fill(0.0);
-            for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
-                let out = &mut tile.out[s.at.start * c..s.at.end * c];
-                for tap in 0..window.n_taps() {
-                    let Some(pixel) = window.input(s.pixel, tap) else { continue };
-                    let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
-                    let value = scratch.a.take(out.len());
-                    x.eval(isa, rows, 0..c, value, c);
-                    load::add(isa, out, value);
+            through(isa, tile.out, false, scratch, |y, scratch| {
+                y.fill(0.0);
+                for s in segments(tile.first_row..tile.first_row + y.len() / c, n) {
+                    let out = &mut y[s.at.start * c..s.at.end * c];
+                    for tap in 0..window.n_taps() {
+                        let Some(pixel) = window.input(s.pixel, tap) else { continue };
+                        let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
+                        let value = scratch.a.take(out.len());
+                        x.eval(isa, rows, 0..c, value, c);
+                        load::add(isa, out, value);
+                    }
+                    let count = n_inside(&window, s.pixel);
+                    out.iter_mut().for_each(|v| *v /= count);
                 }
-                let count = n_inside(&window, s.pixel);
-                out.iter_mut().for_each(|v| *v /= count);
-            }
+            });
         },
     );
     Ok(())
 }
 
 /// Backward: an input pixel collects its share of the gradients of the windows that it is in.
-pub(crate) fn avg_pool_backward(
+pub(crate) fn avg_pool_backward<E: Element>(
     engine: &mut Engine,
     op: &AvgPool,
     dy: GradSource<'_, Buffer>,
@@ -54,28 +57,31 @@ pub(crate) fn avg_pool_backward(
 ) -> Result<()> {
     const OP: &str = "avg_pool_backward";
     let (c, n) = (op.c(), op.n());
-    let dy = GradLoad::open(OP, dy, &op.y_desc())?;
+    let dy = GradLoad::<E>::open(OP, dy, &op.y_desc())?;
     let (isa, window) = (engine.isa, Window::from(op));
-    let GradTarget { dx, add, epilogue, sums } = GradTarget::open(OP, isa, dx, &op.x_desc())?;
+    let GradTarget { dx, add, epilogue, sums } = GradTarget::<E>::open(OP, isa, dx, &op.x_desc())?;
     let partials = engine.threads.for_tiles(
         &mut engine.partials,
         dx,
         (c, tile_rows(op), partial_len(c)),
         |tile, scratch| {
-            if !add {
-                tile.out.fill(0.0);
-            }
-            for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
-                let out = &mut tile.out[s.at.start * c..s.at.end * c];
-                for tap in 0..window.n_taps() {
-                    let Some(pixel) = window.output(s.pixel, tap) else { continue };
-                    let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
-                    let value = scratch.a.take(out.len());
-                    dy.eval(isa, rows, 0..c, value, c);
-                    load::add_scaled(isa, out, value, 1.0 / n_inside(&window, pixel));
+            through(isa, tile.out, add, scratch, |dx, scratch| {
+                if !add {
+                    dx.fill(0.0);
                 }
-            }
-            epilogue.finish(tile.out, tile.first_row, tile.partial, &mut scratch.b);
+                for s in segments(tile.first_row..tile.first_row + dx.len() / c, n) {
+                    let out = &mut dx[s.at.start * c..s.at.end * c];
+                    for tap in 0..window.n_taps() {
+                        let Some(pixel) = window.output(s.pixel, tap) else { continue };
+                        let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
+                        let value = scratch.a.take(out.len());
+                        dy.eval(isa, rows, 0..c, value, c);
+                        load::add_scaled(isa, out, value, 1.0 / n_inside(&window, pixel));
+                    }
+                }
+                epilogue.finish(dx, tile.first_row, scratch);
+            });
+            epilogue.take_sums(tile.out, tile.first_row, tile.partial);
         },
     );
     sums.merge(c, partials);

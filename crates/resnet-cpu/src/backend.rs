@@ -10,13 +10,14 @@ use resnet_core::{
 
 use crate::buffer::{Buffer, buffer_bytes};
 use crate::choice::Kernel;
+use crate::element::by_dtype;
 use crate::direct::Direct;
 use crate::engine::Engine;
 use crate::prepare::Need;
 use crate::threads::Threads;
 use crate::{avg_pool, combine, conv, ingest, loss, max_pool, norm, transfer, update};
 
-/// Computes in f32 on the cores of this machine.
+/// Computes in f32 on the cores of this machine; activations are f32 or bf16.
 ///
 /// The same call on the same values gives the same bits for any number of threads and for any vector instructions that the
 /// passes around the products are compiled for; the products themselves follow the instructions of the machine.
@@ -45,8 +46,9 @@ impl CpuBackend {
             Some(n) => n,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        let direct = Direct::new(kernel != Kernel::Im2col, kernel == Kernel::Auto);
-        Ok(Self { engine: Engine::new(kernel.isa()?, Threads::new(threads)?, direct) })
+        let isa = kernel.isa()?;
+        let direct = Direct::new(kernel != Kernel::Im2col, kernel == Kernel::Auto, isa.has_bf16());
+        Ok(Self { engine: Engine::new(isa, Threads::new(threads)?, direct) })
     }
 }
 
@@ -76,7 +78,7 @@ impl Backend for CpuBackend {
     }
 
     fn supports(&self, dtype: DType) -> bool {
-        dtype == DType::F32
+        matches!(dtype, DType::F32 | DType::Bf16)
     }
 
     fn buffer_bytes(&self, desc: &TensorDesc) -> usize {
@@ -112,7 +114,7 @@ impl Backend for CpuBackend {
     }
 
     fn ingest(&mut self, op: &Ingest, pixels: &Buffer, affine: &Buffer, x: &mut Buffer) -> Result<()> {
-        ingest::ingest(&mut self.engine, op, pixels, affine, x)
+        by_dtype!(op.x_desc().dtype, E => ingest::ingest::<E>(&mut self.engine, op, pixels, affine, x))
     }
 
     fn conv2d(
@@ -124,7 +126,7 @@ impl Backend for CpuBackend {
         y: &mut Buffer,
         sums: Option<&mut Buffer>,
     ) -> Result<()> {
-        conv::forward::conv2d(&mut self.engine, op, x, w, bias, y, sums)
+        by_dtype!(op.dtype(), E => conv::forward::conv2d::<E>(&mut self.engine, op, x, w, bias, y, sums))
     }
 
     fn conv2d_backward_data(
@@ -134,7 +136,7 @@ impl Backend for CpuBackend {
         w: &Buffer,
         dx: GradOut<'_, Buffer>,
     ) -> Result<()> {
-        conv::backward_data::conv2d_backward_data(&mut self.engine, op, dy, w, dx)
+        by_dtype!(op.dtype(), E => conv::backward_data::conv2d_backward_data::<E>(&mut self.engine, op, dy, w, dx))
     }
 
     fn conv2d_backward_weight(
@@ -146,7 +148,7 @@ impl Backend for CpuBackend {
         dbias: Option<&mut Buffer>,
         accumulate: Accumulate,
     ) -> Result<()> {
-        conv::backward_weight::conv2d_backward_weight(&mut self.engine, op, x, dy, dw, dbias, accumulate)
+        by_dtype!(op.dtype(), E => conv::backward_weight::conv2d_backward_weight::<E>(&mut self.engine, op, x, dy, dw, dbias, accumulate))
     }
 
     fn combine(
@@ -156,7 +158,7 @@ impl Backend for CpuBackend {
         z: &mut Buffer,
         sums: Option<&mut Buffer>,
     ) -> Result<()> {
-        combine::combine(&mut self.engine, op, x, z, sums)
+        by_dtype!(op.dtype(), E => combine::combine::<E>(&mut self.engine, op, x, z, sums))
     }
 
     fn combine_backward(
@@ -165,7 +167,7 @@ impl Backend for CpuBackend {
         dz: GradSource<'_, Buffer>,
         dx: GradOut<'_, Buffer>,
     ) -> Result<()> {
-        combine::combine_backward(&mut self.engine, op, dz, dx)
+        by_dtype!(op.dtype(), E => combine::combine_backward::<E>(&mut self.engine, op, dz, dx))
     }
 
     fn max_pool(
@@ -176,7 +178,7 @@ impl Backend for CpuBackend {
         index: Option<&mut Buffer>,
         sums: Option<&mut Buffer>,
     ) -> Result<()> {
-        max_pool::max_pool(&mut self.engine, op, x, y, index, sums)
+        by_dtype!(op.dtype(), E => max_pool::max_pool::<E>(&mut self.engine, op, x, y, index, sums))
     }
 
     fn max_pool_backward(
@@ -186,11 +188,11 @@ impl Backend for CpuBackend {
         index: &Buffer,
         dx: GradOut<'_, Buffer>,
     ) -> Result<()> {
-        max_pool::max_pool_backward(&mut self.engine, op, dy, index, dx)
+        by_dtype!(op.dtype(), E => max_pool::max_pool_backward::<E>(&mut self.engine, op, dy, index, dx))
     }
 
     fn avg_pool(&mut self, op: &AvgPool, x: Source<'_, Buffer>, y: &mut Buffer) -> Result<()> {
-        avg_pool::avg_pool(&mut self.engine, op, x, y)
+        by_dtype!(op.dtype(), E => avg_pool::avg_pool::<E>(&mut self.engine, op, x, y))
     }
 
     fn avg_pool_backward(
@@ -199,7 +201,7 @@ impl Backend for CpuBackend {
         dy: GradSource<'_, Buffer>,
         dx: GradOut<'_, Buffer>,
     ) -> Result<()> {
-        avg_pool::avg_pool_backward(&mut self.engine, op, dy, dx)
+        by_dtype!(op.dtype(), E => avg_pool::avg_pool_backward::<E>(&mut self.engine, op, dy, dx))
     }
 
     fn norm_finish(
@@ -255,7 +257,7 @@ impl Backend for CpuBackend {
         metrics: &mut Buffer,
         accumulate: Accumulate,
     ) -> Result<()> {
-        loss::softmax_cross_entropy(
+        by_dtype!(op.logits_desc().dtype, E => loss::softmax_cross_entropy::<E>(
             &mut self.engine,
             op,
             logits,
@@ -264,7 +266,7 @@ impl Backend for CpuBackend {
             dlogits,
             metrics,
             accumulate,
-        )
+        ))
     }
 
     fn grad_norm(&mut self, params: &[Param<Buffer>], norm: &mut Buffer) -> Result<()> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use resnet_core::{DType, Error, Result, Role, TensorDesc};
 
+use crate::element::Element;
 use crate::memory::Memory;
 
 /// Memory of the CPU backend. It knows its length and nothing about its content.
@@ -79,6 +80,16 @@ impl Buffer {
         &mut self.floats_mut()[..len]
     }
 
+    /// The first `len` elements of an activation.
+    pub(crate) fn elements<E: Element>(&self, len: usize) -> &[E] {
+        &bytemuck::cast_slice(self.memory.floats())[..len]
+    }
+
+    /// The first `len` elements of an activation.
+    pub(crate) fn elements_mut<E: Element>(&mut self, len: usize) -> &mut [E] {
+        &mut bytemuck::cast_slice_mut(self.floats_mut())[..len]
+    }
+
     /// The first `len` elements as f64.
     pub(crate) fn f64(&self, len: usize) -> &[f64] {
         bytemuck::cast_slice(&self.memory.floats()[..2 * len])
@@ -121,28 +132,19 @@ pub(crate) fn buffer_bytes(desc: &TensorDesc) -> usize {
     let bytes = match desc.role {
         Role::Sums => desc.len() * 2 * size_of::<f64>(),
         Role::Pixels | Role::Index => desc.len(),
+        Role::Activation if desc.dtype != DType::F32 => desc.len() * 2,
         Role::Activation | Role::Weight | Role::Table | Role::Labels => desc.len() * 4,
     };
     bytes.max(1)
 }
 
-/// Refuses a buffer that is shorter than the tensor it should hold, and tensors that this backend has no arithmetic for.
+/// Refuses a buffer that is shorter than the tensor it should hold.
 pub(crate) fn check(op: &'static str, arg: &'static str, buffer: &Buffer, desc: &TensorDesc) -> Result<()> {
-    refuse_bf16(desc.dtype)?;
     let needed = buffer_bytes(desc);
     if buffer.bytes() < needed {
         return Err(Error::Length { op, arg, found: buffer.bytes(), needed });
     }
     Ok(())
-}
-
-/// Refuses activations that are not f32.
-pub(crate) fn refuse_bf16(dtype: DType) -> Result<()> {
-    match dtype {
-        DType::F32 => Ok(()),
-        DType::Bf16 => Err(Error::Unsupported { backend: crate::NAME, what: "bf16 activations".to_owned() }),
-        DType::F16 => Err(Error::Unsupported { backend: crate::NAME, what: "f16 activations".to_owned() }),
-    }
 }
 
 /// Memory the system could still give, in bytes, where it says.

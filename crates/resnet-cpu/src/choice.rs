@@ -18,7 +18,9 @@ pub enum Kernel {
     Auto,
     /// The fastest instructions, and plain sums of products.
     Strict,
-    /// Own micro-kernels with AVX-512.
+    /// Own micro-kernels with AVX-512 and its products of bf16.
+    Avx512Bf16,
+    /// Own micro-kernels with AVX-512; bf16 is widened and multiplied in f32.
     Avx512,
     /// Own micro-kernels with AVX2 and FMA.
     Avx2,
@@ -30,8 +32,8 @@ pub enum Kernel {
 
 impl Kernel {
     /// All of them.
-    pub const ALL: [Kernel; 6] =
-        [Kernel::Auto, Kernel::Strict, Kernel::Avx512, Kernel::Avx2, Kernel::Portable, Kernel::Im2col];
+    pub const ALL: [Kernel; 7] =
+        [Kernel::Auto, Kernel::Strict, Kernel::Avx512Bf16, Kernel::Avx512, Kernel::Avx2, Kernel::Portable, Kernel::Im2col];
 
     /// The choice of the environment, `Auto` where there is none.
     pub(crate) fn from_env() -> Result<Self> {
@@ -45,6 +47,7 @@ impl Kernel {
     pub(crate) fn isa(self) -> Result<Isa> {
         let wanted = match self {
             Kernel::Auto | Kernel::Strict | Kernel::Im2col => return Ok(Isa::detect()),
+            Kernel::Avx512Bf16 => Isa::avx512_bf16(),
             Kernel::Avx512 => Isa::avx512(),
             Kernel::Avx2 => Isa::avx2(),
             Kernel::Portable => Some(Isa::portable()),
@@ -61,6 +64,7 @@ impl fmt::Display for Kernel {
         f.write_str(match self {
             Kernel::Auto => "auto",
             Kernel::Strict => "strict",
+            Kernel::Avx512Bf16 => "avx512bf16",
             Kernel::Avx512 => "avx512",
             Kernel::Avx2 => "avx2",
             Kernel::Portable => "portable",
@@ -76,7 +80,7 @@ impl FromStr for Kernel {
         Kernel::ALL.into_iter().find(|k| k.to_string() == s).ok_or_else(|| {
             Error::invalid(
                 KERNEL_VARIABLE,
-                format!("`{s}` is none of auto, strict, avx512, avx2, portable, im2col"),
+                format!("`{s}` is none of auto, strict, avx512bf16, avx512, avx2, portable, im2col"),
             )
         })
     }

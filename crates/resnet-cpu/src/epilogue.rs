@@ -3,10 +3,12 @@
 use resnet_core::{Accumulate, GradOut, Result, TensorDesc};
 
 use crate::buffer::{Buffer, check};
+use crate::element::Element;
 use crate::kernels::{Isa, load, sums};
 use crate::load::{Load, MASK, Rows};
 use crate::memory::Memory;
 use crate::stats;
+use crate::threads::Scratch;
 
 /// Numbers per block: add and mask pass over a block in the innermost cache.
 pub(crate) const BLOCK: usize = 2048;
@@ -20,9 +22,8 @@ pub(crate) struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// Finishes a tile of whole rows of `c` numbers; its mean and squared deviations go to `partial`.
-    pub(crate) fn finish(&self, tile: &mut [f32], c: usize, partial: &mut [f64]) {
-        self.add_bias(tile);
+    /// Takes the sums of a stored tile of whole rows of `c` numbers: its mean and squared deviations go to `partial`.
+    pub(crate) fn take_sums<E: Element>(&self, tile: &[E], c: usize, partial: &mut [f64]) {
         if self.sums {
             let (mean, m2) = partial[..2 * c].split_at_mut(c);
             sums::moments(self.isa, tile, mean, m2);
@@ -38,23 +39,23 @@ impl Forward<'_> {
 }
 
 /// The end of a backward op: a [`GradOut`] whose buffers were checked.
-pub(crate) struct Backward<'a> {
+pub(crate) struct Backward<'a, E> {
     isa: Isa,
     c: usize,
-    add: Option<&'a [f32]>,
-    mask: Option<Load<'a>>,
+    add: Option<&'a [E]>,
+    mask: Option<Load<'a, E>>,
     /// The raw tensor and its mean, for each sum wanted.
-    sums: [Option<(&'a [f32], &'a [f32])>; 2],
+    sums: [Option<(&'a [E], &'a [f32])>; 2],
 }
 
 /// Where a backward op writes.
-pub(crate) struct GradTarget<'a> {
+pub(crate) struct GradTarget<'a, E> {
     /// The gradient.
-    pub(crate) dx: &'a mut [f32],
+    pub(crate) dx: &'a mut [E],
     /// Whether the op adds to what is there.
     pub(crate) add: bool,
     /// What it does to a tile before it lets go.
-    pub(crate) epilogue: Backward<'a>,
+    pub(crate) epilogue: Backward<'a, E>,
     /// Where the sums go.
     pub(crate) sums: SumTargets<'a>,
 }
@@ -67,7 +68,7 @@ pub(crate) fn partial_len(c: usize) -> usize {
     4 * c
 }
 
-impl<'a> GradTarget<'a> {
+impl<'a, E: Element> GradTarget<'a, E> {
     /// Checks the buffers of the gradient of a tensor `desc`.
     pub(crate) fn open(
         op: &'static str,
@@ -87,12 +88,12 @@ impl<'a> GradTarget<'a> {
             check(op, "dx.sums.y", wanted.y, desc)?;
             check(op, "dx.sums.moments", wanted.moments, &TensorDesc::moments(c))?;
             check(op, "dx.sums", wanted.sums, &TensorDesc::sums(c))?;
-            inputs[i] = Some((wanted.y.f32(desc.len()), wanted.moments.f32(c)));
+            inputs[i] = Some((wanted.y.elements(desc.len()), wanted.moments.f32(c)));
             outputs[i] = Some(wanted.sums.f64_mut(stats::len(desc)));
         }
-        let add = out.add.map(|add| add.f32(desc.len()));
+        let add = out.add.map(|add| add.elements(desc.len()));
         Ok(Self {
-            dx: out.dx.f32_mut(desc.len()),
+            dx: out.dx.elements_mut(desc.len()),
             add: out.accumulate == Accumulate::Add,
             epilogue: Backward { isa, c, add, mask, sums: inputs },
             sums: SumTargets(outputs),
@@ -111,23 +112,22 @@ impl SumTargets<'_> {
     }
 }
 
-impl Backward<'_> {
-    /// Finishes a tile of whole rows that holds the gradient and begins at `first_row`.
-    pub(crate) fn finish(
-        &self,
-        tile: &mut [f32],
-        first_row: usize,
-        partial: &mut [f64],
-        scratch: &mut Memory,
-    ) {
+impl<E: Element> Backward<'_, E> {
+    /// Adds to a tile of whole rows that holds the gradient and begins at `first_row`, and masks it.
+    pub(crate) fn finish(&self, tile: &mut [f32], first_row: usize, scratch: &mut Scratch) {
         let c = self.c;
         if self.add.is_some() || self.mask.is_some() {
             let block_rows = (BLOCK / c).max(1);
             for (i, block) in tile.chunks_mut(block_rows * c).enumerate() {
                 let row = first_row + i * block_rows;
-                self.add_and_mask(block, row, scratch);
+                self.add_and_mask(block, row, &mut scratch.b);
             }
         }
+    }
+
+    /// Adds the sums of a stored tile of whole rows to `partial`.
+    pub(crate) fn take_sums(&self, tile: &[E], first_row: usize, partial: &mut [f64]) {
+        let c = self.c;
         for (i, wanted) in self.sums.iter().enumerate() {
             if let Some((y, mean)) = wanted {
                 let y = &y[first_row * c..][..tile.len()];

@@ -4,11 +4,12 @@ use resnet_core::op::Ingest;
 use resnet_core::{Result, TensorDesc};
 
 use crate::buffer::{Buffer, check};
+use crate::element::Element;
 use crate::engine::Engine;
 use crate::window::{pass_tile_rows, segments};
 
 /// `x = scale[c]·byte + shift[c]`, picture-major bytes to pixel-major values.
-pub(crate) fn ingest(
+pub(crate) fn ingest<E: Element>(
     engine: &mut Engine,
     op: &Ingest,
     pixels: &Buffer,
@@ -26,7 +27,7 @@ pub(crate) fn ingest(
     let (n, picture_len) = (x_desc.n, x_desc.h * x_desc.w * c);
     engine.threads.for_tiles(
         &mut engine.partials,
-        x.f32_mut(x_desc.len()),
+        x.elements_mut::<E>(x_desc.len()),
         (c, pass_tile_rows(c), 1),
         |tile, _| {
             for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
@@ -34,7 +35,7 @@ pub(crate) fn ingest(
                 for (out, picture) in out.zip(s.pictures) {
                     let bytes = &pixels[picture * picture_len + s.pixel * c..][..c];
                     for i in 0..c {
-                        out[i] = scale[i] * f32::from(bytes[i]) + shift[i];
+                        out[i] = E::narrow(scale[i] * f32::from(bytes[i]) + shift[i]);
                     }
                 }
             }

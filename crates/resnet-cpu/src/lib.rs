@@ -1,4 +1,4 @@
-//! The CPU backend: the ops of [`resnet_core`] in f32 on the cores of one machine.
+//! The CPU backend: the ops of [`resnet_core`] on the cores of one machine, with activations in f32 or bf16 and sums in f32.
 //!
 //! It has two ways to convolve: micro-kernels of its own, whose sums stay in registers (`direct`), and im2col with
 //! `matrixmultiply` (`conv`), which every CPU can run and which the first is compared with. [`Kernel`] chooses.
@@ -11,7 +11,7 @@
 //!
 //! # Modules, in reading order
 //! - `backend`: [`CpuBackend`], the trait's methods.
-//! - `memory`, `buffer`, `transfer`: memory, and the way in and out.
+//! - `memory`, `buffer`, `element`, `transfer`: memory, what lies in it, and the way in and out.
 //! - `crew`, `threads`, `engine`, `prepare`: who runs a tile, with which scratch.
 //! - `window`, `load`, `patch`, `epilogue`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
 //! - `direct`: convolution by micro-kernels. `winograd`: 3 × 3 kernels with fewer multiplications.
@@ -30,6 +30,7 @@ mod conv;
 #[allow(unsafe_code)]
 mod crew;
 mod direct;
+mod element;
 mod engine;
 mod epilogue;
 mod ingest;

@@ -7,34 +7,42 @@ use std::ops::Range;
 use resnet_core::{GradSource, Result, Source, TensorDesc};
 
 use crate::buffer::{Buffer, check};
+use crate::element::Element;
 use crate::kernels::Isa;
 use crate::kernels::load::{self, Affine, Coeffs};
 
 /// Something that can be read as rows of `c` values.
 pub(crate) trait Rows: Sync {
     /// Writes the values of some rows and channels, rows `out_stride` apart.
-    fn eval(&self, isa: Isa, rows: Range<usize>, channels: Range<usize>, out: &mut [f32], out_stride: usize);
+    fn eval<O: Element>(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        channels: Range<usize>,
+        out: &mut [O],
+        out_stride: usize,
+    );
 
-    /// The rows as they lie in memory, where that is what they are worth.
+    /// The rows as they lie in memory, where that is what they are worth, in f32.
     fn stored(&self, rows: Range<usize>) -> Option<&[f32]>;
 }
 
 /// A [`Source`] whose buffers were checked.
 #[derive(Clone, Copy)]
-pub(crate) struct Load<'a> {
+pub(crate) struct Load<'a, E> {
     c: usize,
-    raw: &'a [f32],
+    raw: &'a [E],
     affine: Option<Affine<'a>>,
-    residual: Option<(&'a [f32], Option<Affine<'a>>)>,
+    residual: Option<(&'a [E], Option<Affine<'a>>)>,
     relu: bool,
 }
 
 /// A [`GradSource`] whose buffers were checked.
 #[derive(Clone, Copy)]
-pub(crate) struct GradLoad<'a> {
+pub(crate) struct GradLoad<'a, E> {
     c: usize,
-    dz: &'a [f32],
-    norm: Option<(Coeffs<'a>, &'a [f32])>,
+    dz: &'a [E],
+    norm: Option<(Coeffs<'a>, &'a [E])>,
 }
 
 /// What the buffers of a source are called in an error.
@@ -44,7 +52,7 @@ pub(crate) const X: SourceNames = SourceNames(["x.raw", "x.affine", "x.residual.
 pub(crate) const MASK: SourceNames =
     SourceNames(["dx.mask.raw", "dx.mask.affine", "dx.mask.residual.raw", "dx.mask.residual.affine"]);
 
-impl<'a> Load<'a> {
+impl<'a, E: Element> Load<'a, E> {
     /// Checks the buffers of a source that holds `desc`.
     pub(crate) fn open(
         op: &'static str,
@@ -57,14 +65,14 @@ impl<'a> Load<'a> {
         let c = desc.c;
         Ok(Self {
             c,
-            raw: source.raw.f32(desc.len()),
+            raw: source.raw.elements(desc.len()),
             affine: source.affine.map(|t| open_affine(op, affine, t, c)).transpose()?,
             residual: match source.residual {
                 None => None,
                 Some(r) => {
                     check(op, residual, r.raw, desc)?;
                     let t = r.affine.map(|t| open_affine(op, residual_affine, t, c)).transpose()?;
-                    Some((r.raw.f32(desc.len()), t))
+                    Some((r.raw.elements(desc.len()), t))
                 }
             },
             relu: source.relu,
@@ -78,7 +86,7 @@ fn open_affine<'a>(op: &'static str, arg: &'static str, table: &'a Buffer, c: us
     Ok(Affine { scale, shift })
 }
 
-impl<'a> GradLoad<'a> {
+impl<'a, E: Element> GradLoad<'a, E> {
     /// Checks the buffers of a gradient that holds `desc`.
     pub(crate) fn open(op: &'static str, source: GradSource<'a, Buffer>, desc: &TensorDesc) -> Result<Self> {
         check(op, "dy.dz", source.dz, desc)?;
@@ -90,10 +98,10 @@ impl<'a> GradLoad<'a> {
                 check(op, "dy.norm.y", norm.y, desc)?;
                 let table = norm.coeffs.f32(3 * c);
                 let t = Coeffs { a: &table[..c], b: &table[c..2 * c], c: &table[2 * c..] };
-                Some((t, norm.y.f32(desc.len())))
+                Some((t, norm.y.elements(desc.len())))
             }
         };
-        Ok(Self { c, dz: source.dz.f32(desc.len()), norm })
+        Ok(Self { c, dz: source.dz.elements(desc.len()), norm })
     }
 }
 
@@ -104,12 +112,19 @@ impl Affine<'_> {
 }
 
 /// The part of `data` from the first channel of the first row to the last channel of the last row.
-fn window<'a>(data: &'a [f32], c: usize, rows: &Range<usize>, channels: &Range<usize>) -> &'a [f32] {
+fn window<'a, E>(data: &'a [E], c: usize, rows: &Range<usize>, channels: &Range<usize>) -> &'a [E] {
     &data[rows.start * c + channels.start..(rows.end - 1) * c + channels.end]
 }
 
-impl Rows for Load<'_> {
-    fn eval(&self, isa: Isa, rows: Range<usize>, channels: Range<usize>, out: &mut [f32], out_stride: usize) {
+impl<E: Element> Rows for Load<'_, E> {
+    fn eval<O: Element>(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        channels: Range<usize>,
+        out: &mut [O],
+        out_stride: usize,
+    ) {
         const NONE: Affine<'static> = Affine { scale: &[], shift: &[] };
         if rows.is_empty() {
             return;
@@ -119,27 +134,27 @@ impl Rows for Load<'_> {
         let t = self.affine.as_ref().map(|t| t.of(&channels));
         let some = t.unwrap_or(NONE);
         match (&self.residual, t.is_some(), self.relu) {
-            (None, false, false) => load::plain::<false>(isa, x, c, width, out, out_stride),
-            (None, false, true) => load::plain::<true>(isa, x, c, width, out, out_stride),
-            (None, true, false) => load::affine::<false>(isa, x, c, some, out, out_stride),
-            (None, true, true) => load::affine::<true>(isa, x, c, some, out, out_stride),
+            (None, false, false) => load::plain::<_, _, false>(isa, x, c, width, out, out_stride),
+            (None, false, true) => load::plain::<_, _, true>(isa, x, c, width, out, out_stride),
+            (None, true, false) => load::affine::<_, _, false>(isa, x, c, some, out, out_stride),
+            (None, true, true) => load::affine::<_, _, true>(isa, x, c, some, out, out_stride),
             (Some((r, None)), affine, relu) => {
                 let r = window(r, c, &rows, &channels);
                 let run = match (affine, relu) {
-                    (false, false) => load::residual::<false, false>,
-                    (false, true) => load::residual::<false, true>,
-                    (true, false) => load::residual::<true, false>,
-                    (true, true) => load::residual::<true, true>,
+                    (false, false) => load::residual::<_, _, false, false>,
+                    (false, true) => load::residual::<_, _, false, true>,
+                    (true, false) => load::residual::<_, _, true, false>,
+                    (true, true) => load::residual::<_, _, true, true>,
                 };
                 run(isa, x, r, c, some, width, out, out_stride);
             }
             (Some((r, Some(tr))), affine, relu) => {
                 let r = window(r, c, &rows, &channels);
                 let run = match (affine, relu) {
-                    (false, false) => load::affine_residual::<false, false>,
-                    (false, true) => load::affine_residual::<false, true>,
-                    (true, false) => load::affine_residual::<true, false>,
-                    (true, true) => load::affine_residual::<true, true>,
+                    (false, false) => load::affine_residual::<_, _, false, false>,
+                    (false, true) => load::affine_residual::<_, _, false, true>,
+                    (true, false) => load::affine_residual::<_, _, true, false>,
+                    (true, true) => load::affine_residual::<_, _, true, true>,
                 };
                 run(isa, x, r, c, some, tr.of(&channels), out, out_stride);
             }
@@ -148,19 +163,26 @@ impl Rows for Load<'_> {
 
     fn stored(&self, rows: Range<usize>) -> Option<&[f32]> {
         let plain = self.affine.is_none() && self.residual.is_none() && !self.relu;
-        plain.then(|| &self.raw[rows.start * self.c..rows.end * self.c])
+        if plain { E::as_f32(&self.raw[rows.start * self.c..rows.end * self.c]) } else { None }
     }
 }
 
-impl Rows for GradLoad<'_> {
-    fn eval(&self, isa: Isa, rows: Range<usize>, channels: Range<usize>, out: &mut [f32], out_stride: usize) {
+impl<E: Element> Rows for GradLoad<'_, E> {
+    fn eval<O: Element>(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        channels: Range<usize>,
+        out: &mut [O],
+        out_stride: usize,
+    ) {
         if rows.is_empty() {
             return;
         }
         let c = self.c;
         let dz = window(self.dz, c, &rows, &channels);
         match &self.norm {
-            None => load::plain::<false>(isa, dz, c, channels.len(), out, out_stride),
+            None => load::plain::<_, _, false>(isa, dz, c, channels.len(), out, out_stride),
             Some((t, y)) => {
                 let y = window(y, c, &rows, &channels);
                 let t = Coeffs { a: &t.a[channels.clone()], b: &t.b[channels.clone()], c: &t.c[channels] };
@@ -170,6 +192,6 @@ impl Rows for GradLoad<'_> {
     }
 
     fn stored(&self, rows: Range<usize>) -> Option<&[f32]> {
-        self.norm.is_none().then(|| &self.dz[rows.start * self.c..rows.end * self.c])
+        if self.norm.is_none() { E::as_f32(&self.dz[rows.start * self.c..rows.end * self.c]) } else { None }
     }
 }

@@ -4,12 +4,13 @@ use resnet_core::op::{Metrics, SoftmaxCrossEntropy, StepScalars, Targets};
 use resnet_core::{Accumulate, Error, Result};
 
 use crate::buffer::{Buffer, check};
+use crate::element::Element;
 use crate::engine::Engine;
 use crate::threads::grown;
 
 const OP: &str = "softmax_cross_entropy";
 
-pub(crate) fn softmax_cross_entropy(
+pub(crate) fn softmax_cross_entropy<E: Element>(
     engine: &mut Engine,
     op: &SoftmaxCrossEntropy,
     logits: &Buffer,
@@ -46,15 +47,15 @@ pub(crate) fn softmax_cross_entropy(
         factor: f64::from(step.grad_scale) / n_valid as f64,
     };
 
-    let logits = logits.f32(desc.len());
+    let logits = logits.elements::<E>(desc.len());
     let label = |i: usize| (a[i] as usize, b.map_or(a[i], |b| b[i]) as usize);
     // Loss and hit of every picture.
     let results = &mut grown(&mut engine.partials, 2 * op.n())[..2 * n_valid];
     let items = logits.chunks(classes).zip(results.chunks_mut(2)).enumerate();
     match dlogits {
         Some(dlogits) => {
-            let (counted, padding) = dlogits.f32_mut(desc.len()).split_at_mut(n_valid * classes);
-            padding.fill(0.0);
+            let (counted, padding) = dlogits.elements_mut::<E>(desc.len()).split_at_mut(n_valid * classes);
+            padding.fill(E::narrow(0.0));
             let items = items.zip(counted.chunks_mut(classes));
             engine.threads.run(items, |((i, (logits, result)), dlogits), _| {
                 picture.run(logits, label(i), result, Some(dlogits));
@@ -100,15 +101,22 @@ struct Picture {
 }
 
 impl Picture {
-    fn run(&self, logits: &[f32], (a, b): (usize, usize), result: &mut [f64], dlogits: Option<&mut [f32]>) {
+    fn run<E: Element>(
+        &self,
+        logits: &[E],
+        (a, b): (usize, usize),
+        result: &mut [f64],
+        dlogits: Option<&mut [E]>,
+    ) {
+        let logit = |j: usize| f64::from(logits[j].widen());
         let mut best = 0;
-        for (j, &logit) in logits.iter().enumerate() {
-            if logit > logits[best] {
+        for j in 0..logits.len() {
+            if logit(j) > logit(best) {
                 best = j;
             }
         }
-        let max = f64::from(logits[best]);
-        let sum: f64 = logits.iter().map(|&l| (f64::from(l) - max).exp()).sum();
+        let max = logit(best);
+        let sum: f64 = (0..logits.len()).map(|j| (logit(j) - max).exp()).sum();
         let log_sum = max + sum.ln();
         let share = self.smoothing / logits.len() as f64;
         let target = |j: usize| {
@@ -116,7 +124,7 @@ impl Picture {
             let second = if j == b { 1.0 - self.lambda } else { 0.0 };
             (1.0 - self.smoothing) * (first + second) + share
         };
-        let loss_of = |j: usize| log_sum - f64::from(logits[j]);
+        let loss_of = |j: usize| log_sum - logit(j);
         // A class without weight does not count, even where its loss is infinite.
         let mut loss = 0.0;
         for j in 0..logits.len() {
@@ -129,8 +137,8 @@ impl Picture {
         result[1] = if best == a { 1.0 } else { 0.0 };
         if let Some(dlogits) = dlogits {
             for (j, d) in dlogits.iter_mut().enumerate() {
-                let softmax = (f64::from(logits[j]) - log_sum).exp();
-                *d = ((softmax - target(j)) * self.factor) as f32;
+                let softmax = (logit(j) - log_sum).exp();
+                *d = E::narrow(((softmax - target(j)) * self.factor) as f32);
             }
         }
     }

@@ -4,16 +4,17 @@ use resnet_core::op::{MaxPool, PadValue};
 use resnet_core::{GradOut, GradSource, Result, Source, TensorDesc};
 
 use crate::buffer::{Buffer, check};
+use crate::element::{Element, through};
 use crate::engine::Engine;
 use crate::epilogue::{Forward, GradTarget, partial_len};
 use crate::kernels::pool;
 use crate::load::{GradLoad, Load, Rows, X};
 use crate::stats;
-use crate::threads::grown;
+use crate::threads::{Scratch, grown};
 use crate::window::{Window, pass_tile_rows, segments};
 
 /// Forward.
-pub(crate) fn max_pool(
+pub(crate) fn max_pool<E: Element>(
     engine: &mut Engine,
     op: &MaxPool,
     x: Source<'_, Buffer>,
@@ -23,7 +24,7 @@ pub(crate) fn max_pool(
 ) -> Result<()> {
     const OP: &str = "max_pool";
     let (c, n, desc) = (op.c(), op.n(), op.y_desc());
-    let x = Load::open(OP, &X, x, &op.x_desc())?;
+    let x = Load::<E>::open(OP, &X, x, &op.x_desc())?;
     check(OP, "y", y, &desc)?;
     if let Some(index) = &index {
         check(OP, "index", index, &op.index_desc())?;
@@ -35,7 +36,7 @@ pub(crate) fn max_pool(
     let (isa, window, tile_rows) = (engine.isa, Window::from(op), pass_tile_rows(c));
     let zero_competes = op.pad_value() == PadValue::Zero;
     let epilogue = Forward { isa, bias: None, sums: sums.is_some() };
-    let tile = |first_row: usize, y: &mut [f32], index: &mut [u8], partial: &mut [f64], value: &mut [f32]| {
+    let best_of = |first_row: usize, y: &mut [f32], index: &mut [u8], value: &mut [f32]| {
         for s in segments(first_row..first_row + y.len() / c, n) {
             let cells = s.at.start * c..s.at.end * c;
             let index = if index.is_empty() { &mut [][..] } else { &mut index[cells.clone()] };
@@ -63,10 +64,15 @@ pub(crate) fn max_pool(
                 empty = false;
             }
         }
-        epilogue.finish(y, c, partial);
+    };
+    let tile = |i: usize, y: &mut [E], index: &mut [u8], partial: &mut [f64], scratch: &mut Scratch| {
+        through(isa, y, false, scratch, |y, scratch| {
+            best_of(i * tile_rows, y, index, scratch.a.take(tile_rows * c));
+        });
+        epilogue.take_sums(y, c, partial);
     };
 
-    let y = y.f32_mut(desc.len());
+    let y = y.elements_mut::<E>(desc.len());
     let cells = tile_rows * c;
     let n_tiles = y.len().div_ceil(cells);
     let partials = grown(&mut engine.partials, n_tiles * 2 * c);
@@ -75,11 +81,11 @@ pub(crate) fn max_pool(
         Some(index) => {
             let tiles = tiles.zip(index.u8_mut(desc.len()).chunks_mut(cells));
             engine.threads.run(tiles, |((i, (y, partial)), index), scratch| {
-                tile(i * tile_rows, y, index, partial, scratch.a.take(cells));
+                tile(i, y, index, partial, scratch);
             });
         }
         None => engine.threads.run(tiles, |(i, (y, partial)), scratch| {
-            tile(i * tile_rows, y, &mut [], partial, scratch.a.take(cells));
+            tile(i, y, &mut [], partial, scratch);
         }),
     }
     if let Some(sums) = sums {
@@ -89,7 +95,7 @@ pub(crate) fn max_pool(
 }
 
 /// Backward: an input pixel collects the gradients of the windows that it won.
-pub(crate) fn max_pool_backward(
+pub(crate) fn max_pool_backward<E: Element>(
     engine: &mut Engine,
     op: &MaxPool,
     dy: GradSource<'_, Buffer>,
@@ -98,31 +104,34 @@ pub(crate) fn max_pool_backward(
 ) -> Result<()> {
     const OP: &str = "max_pool_backward";
     let (c, n) = (op.c(), op.n());
-    let dy = GradLoad::open(OP, dy, &op.y_desc())?;
+    let dy = GradLoad::<E>::open(OP, dy, &op.y_desc())?;
     check(OP, "index", index, &op.index_desc())?;
     let (isa, window) = (engine.isa, Window::from(op));
-    let GradTarget { dx, add, epilogue, sums } = GradTarget::open(OP, isa, dx, &op.x_desc())?;
+    let GradTarget { dx, add, epilogue, sums } = GradTarget::<E>::open(OP, isa, dx, &op.x_desc())?;
     let index = index.u8(op.index_desc().len());
     let partials = engine.threads.for_tiles(
         &mut engine.partials,
         dx,
         (c, pass_tile_rows(c), partial_len(c)),
         |tile, scratch| {
-            if !add {
-                tile.out.fill(0.0);
-            }
-            for s in segments(tile.first_row..tile.first_row + tile.out.len() / c, n) {
-                let out = &mut tile.out[s.at.start * c..s.at.end * c];
-                for tap in 0..window.n_taps() {
-                    let Some(pixel) = window.output(s.pixel, tap) else { continue };
-                    let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
-                    let index = &index[rows.start * c..rows.end * c];
-                    let value = scratch.a.take(out.len());
-                    dy.eval(isa, rows, 0..c, value, c);
-                    pool::route(isa, value, index, tap as u8, out);
+            through(isa, tile.out, add, scratch, |dx, scratch| {
+                if !add {
+                    dx.fill(0.0);
                 }
-            }
-            epilogue.finish(tile.out, tile.first_row, tile.partial, &mut scratch.b);
+                for s in segments(tile.first_row..tile.first_row + dx.len() / c, n) {
+                    let out = &mut dx[s.at.start * c..s.at.end * c];
+                    for tap in 0..window.n_taps() {
+                        let Some(pixel) = window.output(s.pixel, tap) else { continue };
+                        let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
+                        let index = &index[rows.start * c..rows.end * c];
+                        let value = scratch.a.take(out.len());
+                        dy.eval(isa, rows, 0..c, value, c);
+                        pool::route(isa, value, index, tap as u8, out);
+                    }
+                }
+                epilogue.finish(dx, tile.first_row, scratch);
+            });
+            epilogue.take_sums(tile.out, tile.first_row, tile.partial);
         },
     );
     sums.merge(c, partials);

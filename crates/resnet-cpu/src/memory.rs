@@ -81,6 +81,12 @@ impl Memory {
         &mut all[self.start..self.start + self.len]
     }
 
+    /// As [`Memory::take`], for numbers of any type that fits into floats.
+    pub(crate) fn take_as<T: bytemuck::Pod>(&mut self, len: usize) -> &mut [T] {
+        let floats = (len * size_of::<T>()).div_ceil(size_of::<f32>());
+        &mut bytemuck::cast_slice_mut(self.take(floats))[..len]
+    }
+
     /// The first `len` floats of memory that grows to the largest length ever asked for, with whatever they held, or zeros.
     pub(crate) fn take(&mut self, len: usize) -> &mut [f32] {
         if self.len < len {

@@ -1,11 +1,11 @@
 //! Sizing scratch before the first step, so that no op allocates.
 
-use resnet_core::Result;
+use resnet_core::{DType, Result};
 use resnet_core::op::{Conv2d, Op};
 
-use crate::buffer::refuse_bf16;
 use crate::conv::{backward_data, backward_weight, forward, gather, weights};
 use crate::direct::Direct;
+use crate::element::{refuse, work_len};
 use crate::engine::Engine;
 use crate::epilogue::{BLOCK, partial_len};
 use crate::threads::{ScratchLens, grown};
@@ -29,7 +29,7 @@ impl Need {
             Op::Conv2d(op) | Op::Conv2dBackwardData(op) | Op::Conv2dBackwardWeight(op)
                 if direct.handles(op) =>
             {
-                refuse_bf16(op.dtype())?;
+                refuse(op.dtype())?;
                 if !matches!(any, Op::Conv2d(_)) {
                     direct.train(op);
                 }
@@ -41,42 +41,42 @@ impl Need {
                 self.weight_partials = self.weight_partials.max(need.weight_partials);
             }
             Op::Conv2d(op) => {
-                refuse_bf16(op.dtype())?;
+                refuse(op.dtype())?;
                 self.gather(&forward::extents(op), op, op.k());
             }
             Op::Conv2dBackwardData(op) => {
-                refuse_bf16(op.dtype())?;
+                refuse(op.dtype())?;
                 self.gather(&backward_data::extents(op), op, op.c());
             }
             Op::Conv2dBackwardWeight(op) => {
-                refuse_bf16(op.dtype())?;
+                refuse(op.dtype())?;
                 let plan = backward_weight::Plan::new(op);
                 self.scratch.grow(&backward_weight::scratch(op));
                 self.weight_partials = self.weight_partials.max(plan.weight_partials(op));
                 self.partials = self.partials.max(plan.bias_partials());
             }
             Op::Combine(op) | Op::CombineBackward(op) => {
-                refuse_bf16(op.dtype())?;
-                self.pass(op.rows(), op.c());
+                refuse(op.dtype())?;
+                self.pass(op.dtype(), op.rows(), op.c());
             }
             Op::MaxPool(op) => {
-                refuse_bf16(op.dtype())?;
-                self.pass(op.n() * op.h() * op.w(), op.c());
-                self.pass(op.n() * op.p() * op.q(), op.c());
+                refuse(op.dtype())?;
+                self.pass(op.dtype(), op.n() * op.h() * op.w(), op.c());
+                self.pass(op.dtype(), op.n() * op.p() * op.q(), op.c());
             }
             Op::AvgPool(op) => {
-                refuse_bf16(op.dtype())?;
-                self.pass(op.n() * op.h() * op.w(), op.c());
-                self.pass(op.n() * op.p() * op.q(), op.c());
+                refuse(op.dtype())?;
+                self.pass(op.dtype(), op.n() * op.h() * op.w(), op.c());
+                self.pass(op.dtype(), op.n() * op.p() * op.q(), op.c());
             }
             Op::SoftmaxCrossEntropy(op) => {
-                refuse_bf16(op.logits_desc().dtype)?;
+                refuse(op.logits_desc().dtype)?;
                 self.partials = self.partials.max(2 * op.n());
             }
             Op::Ingest(op) => {
-                refuse_bf16(op.x_desc().dtype)?;
+                refuse(op.x_desc().dtype)?;
                 let desc = op.x_desc();
-                self.pass(desc.len() / desc.c, desc.c);
+                self.pass(desc.dtype, desc.len() / desc.c, desc.c);
             }
             Op::BatchNorm(_) => {}
         }
@@ -90,14 +90,16 @@ impl Need {
         self.partials = self.partials.max(rows.div_ceil(cut.tile_rows()) * partial_len(width));
         self.weights = self.weights.max(weights::arranged_len(op, rows));
         self.scratch.grow(&cut.scratch(extents));
-        self.scratch.grow(&ScratchLens { b: BLOCK.max(width), ..Default::default() }); // the mask
+        let work = work_len(op.dtype(), cut.tile_rows() * width);
+        self.scratch.grow(&ScratchLens { b: BLOCK.max(width), work, ..Default::default() }); // the mask
     }
 
     /// Tiles of a pass, with an epilogue.
-    fn pass(&mut self, rows: usize, c: usize) {
+    fn pass(&mut self, dtype: DType, rows: usize, c: usize) {
         let tile_rows = pass_tile_rows(c);
         self.partials = self.partials.max(rows.div_ceil(tile_rows.min(rows.div_ceil(8))) * partial_len(c));
-        self.scratch.grow(&ScratchLens { a: tile_rows * c, b: BLOCK.max(c), ..Default::default() });
+        let work = work_len(dtype, tile_rows * c);
+        self.scratch.grow(&ScratchLens { a: tile_rows * c, b: BLOCK.max(c), work, ..Default::default() });
     }
 
     /// Grows the scratch to what is needed, and returns its bytes.

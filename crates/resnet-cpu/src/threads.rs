@@ -6,6 +6,7 @@ use resnet_core::{Error, Result};
 
 use crate::conv::halo::Halo;
 use crate::crew::Crew;
+use crate::element::Element;
 use crate::kernels::product::Tap;
 use crate::memory::Memory;
 
@@ -19,11 +20,11 @@ pub(crate) struct Threads {
 }
 
 /// A part of an op's output: whole rows that no other task touches.
-pub(crate) struct Tile<'a> {
+pub(crate) struct Tile<'a, E> {
     /// The first row of the output that is in the tile.
     pub(crate) first_row: usize,
     /// The rows.
-    pub(crate) out: &'a mut [f32],
+    pub(crate) out: &'a mut [E],
     /// The numbers that this tile leaves behind.
     pub(crate) partial: &'a mut [f64],
 }
@@ -37,6 +38,8 @@ pub(crate) struct Scratch {
     pub(crate) b: Memory,
     /// What is on its way into an operand.
     pub(crate) c: Memory,
+    /// What was computed, before it is rounded.
+    pub(crate) work: Memory,
     /// Stretches of a sum.
     pub(crate) taps: Vec<Tap>,
     /// The input pixels that are in an operand.
@@ -49,6 +52,7 @@ pub(crate) struct ScratchLens {
     pub(crate) a: usize,
     pub(crate) b: usize,
     pub(crate) c: usize,
+    pub(crate) work: usize,
     /// Input pixels of an image.
     pub(crate) halo: usize,
     /// Stretches of a sum.
@@ -61,6 +65,7 @@ impl ScratchLens {
         self.a = self.a.max(other.a);
         self.b = self.b.max(other.b);
         self.c = self.c.max(other.c);
+        self.work = self.work.max(other.work);
         self.halo = self.halo.max(other.halo);
         self.taps = self.taps.max(other.taps);
     }
@@ -100,12 +105,12 @@ impl Threads {
 
     /// Cuts rows of `c` numbers into tiles of `tile_rows`, runs `task` on each, and returns the `partial_len` numbers that
     /// every tile left in `partials`, in the order of the tiles.
-    pub(crate) fn for_tiles<'p>(
+    pub(crate) fn for_tiles<'p, E: Element>(
         &self,
         partials: &'p mut Vec<f64>,
-        out: &mut [f32],
+        out: &mut [E],
         (c, tile_rows, partial_len): (usize, usize, usize),
-        task: impl Fn(Tile<'_>, &mut Scratch) + Sync + Send,
+        task: impl Fn(Tile<'_, E>, &mut Scratch) + Sync + Send,
     ) -> &'p [f64] {
         let n_tiles = out.len().div_ceil(tile_rows * c);
         let partials = grown(partials, n_tiles * partial_len);
@@ -124,6 +129,7 @@ impl Threads {
             scratch.a.take(lens.a);
             scratch.b.take(lens.b);
             scratch.c.take(lens.c);
+            scratch.work.take(lens.work);
             scratch.halo.reserve(lens.halo);
             scratch.taps.clear();
             scratch.taps.reserve(lens.taps);
@@ -134,8 +140,8 @@ impl Threads {
     pub(crate) fn scratch_bytes(&self) -> usize {
         let bytes = |scratch: &Mutex<Scratch>| {
             let scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
-            let Scratch { a, b, c, halo, .. } = &*scratch;
-            (a.len() + b.len() + c.len()) * size_of::<f32>() + halo.bytes()
+            let Scratch { a, b, c, work, halo, .. } = &*scratch;
+            (a.len() + b.len() + c.len() + work.len()) * size_of::<f32>() + halo.bytes()
         };
         self.scratch.iter().map(bytes).sum()
     }

@@ -3,23 +3,27 @@
 use resnet_core::{Error, HostData, HostDataMut, Result, Role, TensorDesc};
 
 use crate::buffer::{Buffer, check};
+use crate::element::{Element, by_dtype, refuse};
 
 /// Host to buffer.
 pub(crate) fn upload(desc: &TensorDesc, src: HostData<'_>, dst: &mut Buffer) -> Result<()> {
+    refuse(desc.dtype)?;
     check("upload", "dst", dst, desc)?;
     let len = desc.len();
     match (desc.role, src) {
         (_, ref src) if src.len() != len => Err(mismatch(desc, src.len(), kind(src))),
         (Role::Activation, HostData::F32(src)) => {
-            pixel_major(desc, src, dst.f32_mut(len));
-            Ok(())
+            by_dtype!(desc.dtype, E => {
+                pixel_major(desc, src, dst.elements_mut(len), E::narrow);
+                Ok(())
+            })
         }
         (Role::Weight | Role::Table, HostData::F32(src)) => {
             dst.f32_mut(len).copy_from_slice(src);
             Ok(())
         }
         (Role::Index, HostData::U8(src)) => {
-            pixel_major(desc, src, dst.u8_mut(len));
+            pixel_major(desc, src, dst.u8_mut(len), |v| v);
             Ok(())
         }
         (Role::Pixels, HostData::U8(src)) => {
@@ -36,6 +40,7 @@ pub(crate) fn upload(desc: &TensorDesc, src: HostData<'_>, dst: &mut Buffer) -> 
 
 /// Buffer to host.
 pub(crate) fn download(desc: &TensorDesc, src: &Buffer, dst: HostDataMut<'_>) -> Result<()> {
+    refuse(desc.dtype)?;
     check("download", "src", src, desc)?;
     let len = desc.len();
     let (found, found_kind) = (
@@ -48,9 +53,14 @@ pub(crate) fn download(desc: &TensorDesc, src: &Buffer, dst: HostDataMut<'_>) ->
     );
     match (desc.role, dst) {
         _ if found != len => return Err(mismatch(desc, found, found_kind)),
-        (Role::Activation, HostDataMut::F32(dst)) => picture_major(desc, src.f32(len), dst),
+        (Role::Activation, HostDataMut::F32(dst)) => {
+            by_dtype!(desc.dtype, E => {
+                picture_major(desc, src.elements(len), dst, E::widen);
+                Ok(())
+            })?;
+        }
         (Role::Weight | Role::Table, HostDataMut::F32(dst)) => dst.copy_from_slice(src.f32(len)),
-        (Role::Index, HostDataMut::U8(dst)) => picture_major(desc, src.u8(len), dst),
+        (Role::Index, HostDataMut::U8(dst)) => picture_major(desc, src.u8(len), dst, |v| v),
         (Role::Pixels, HostDataMut::U8(dst)) => dst.copy_from_slice(src.u8(len)),
         (Role::Labels, HostDataMut::U32(dst)) => dst.copy_from_slice(src.u32(len)),
         _ => return Err(mismatch(desc, found, found_kind)),
@@ -59,21 +69,23 @@ pub(crate) fn download(desc: &TensorDesc, src: &Buffer, dst: HostDataMut<'_>) ->
 }
 
 /// `n × h × w × c` to `h × w × n × c`.
-fn pixel_major<T: Copy>(desc: &TensorDesc, src: &[T], dst: &mut [T]) {
+fn pixel_major<S: Copy, D>(desc: &TensorDesc, src: &[S], dst: &mut [D], convert: impl Fn(S) -> D) {
     let (n, c, pixels) = (desc.n, desc.c, desc.h * desc.w);
     for (i, picture) in src.chunks_exact(pixels * c).enumerate() {
         for (pixel, values) in picture.chunks_exact(c).enumerate() {
-            dst[(pixel * n + i) * c..][..c].copy_from_slice(values);
+            let dst = &mut dst[(pixel * n + i) * c..][..c];
+            dst.iter_mut().zip(values).for_each(|(d, v)| *d = convert(*v));
         }
     }
 }
 
 /// `h × w × n × c` to `n × h × w × c`.
-fn picture_major<T: Copy>(desc: &TensorDesc, src: &[T], dst: &mut [T]) {
+fn picture_major<S: Copy, D>(desc: &TensorDesc, src: &[S], dst: &mut [D], convert: impl Fn(S) -> D) {
     let (n, c, pixels) = (desc.n, desc.c, desc.h * desc.w);
     for (i, picture) in dst.chunks_exact_mut(pixels * c).enumerate() {
         for (pixel, values) in picture.chunks_exact_mut(c).enumerate() {
-            values.copy_from_slice(&src[(pixel * n + i) * c..][..c]);
+            let src = &src[(pixel * n + i) * c..][..c];
+            values.iter_mut().zip(src).for_each(|(v, s)| *v = convert(*s));
         }
     }
 }

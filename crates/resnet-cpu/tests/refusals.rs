@@ -9,18 +9,18 @@ use resnet_core::{Backend, DType, Error, Source, TensorDesc};
 use resnet_cpu::{CpuBackend, Kernel};
 
 #[test]
-fn bf16_is_refused_by_name() {
+fn f16_is_refused_by_name() {
     for kernel in kernels() {
         let b = &mut backend(1, kernel);
-        assert!(b.supports(DType::F32) && !b.supports(DType::Bf16));
-        let op = Conv2d::new((2, 4, 4, 8), 8, (3, 3), 1, Padding::all(1), 1, DType::Bf16).unwrap();
+        assert!(b.supports(DType::F32) && b.supports(DType::Bf16) && !b.supports(DType::F16));
+        let op = Conv2d::new((2, 4, 4, 8), 8, (3, 3), 1, Padding::all(1), 1, DType::F16).unwrap();
         let large = TensorDesc::activation(DType::F32, 2, 4, 4, 8);
         let (x, w, mut y) = (zeros(b, large), zeros(b, op.w_desc()), zeros(b, large));
         let ran = b.conv2d(&op, Source::raw(&x), &w, None, &mut y, None);
         let prepared = b.prepare(&[Op::Conv2d(op)]).map(|_| ());
         for result in [ran, prepared] {
             assert!(
-                matches!(&result, Err(Error::Unsupported { backend: "cpu", what }) if what.contains("bf16"))
+                matches!(&result, Err(Error::Unsupported { backend: "cpu", what }) if what.contains("f16"))
             );
         }
     }

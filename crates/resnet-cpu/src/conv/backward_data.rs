@@ -11,6 +11,7 @@ use super::gather::{Cut, Extents, Gather};
 use super::weights::{Direction, Weights};
 use crate::buffer::{Buffer, check};
 use crate::direct;
+use crate::element::{Element, through};
 use crate::engine::Engine;
 use crate::epilogue::{GradTarget, partial_len};
 use crate::load::GradLoad;
@@ -18,7 +19,7 @@ use crate::window::Window;
 
 const OP: &str = "conv2d_backward_data";
 
-pub(crate) fn conv2d_backward_data(
+pub(crate) fn conv2d_backward_data<E: Element>(
     engine: &mut Engine,
     op: &Conv2d,
     dy: GradSource<'_, Buffer>,
@@ -26,7 +27,7 @@ pub(crate) fn conv2d_backward_data(
     dx: GradOut<'_, Buffer>,
 ) -> Result<()> {
     let (c, w_desc) = (op.c(), op.w_desc());
-    let rows = GradLoad::open(OP, dy, &op.y_desc())?;
+    let rows = GradLoad::<E>::open(OP, dy, &op.y_desc())?;
     check(OP, "w", w, &w_desc)?;
     let target = GradTarget::open(OP, engine.isa, dx, &op.x_desc())?;
     if engine.direct.handles(op) {
@@ -45,8 +46,11 @@ pub(crate) fn conv2d_backward_data(
     let gather = Gather { isa, extents, cut, rows, locate, weights };
     let cut = (c, cut.tile_rows(), partial_len(c));
     let partials = threads.for_tiles(partials, dx, cut, |tile, scratch| {
-        gather.tile(tile.first_row, tile.out, add, scratch);
-        epilogue.finish(tile.out, tile.first_row, tile.partial, &mut scratch.b);
+        through(isa, tile.out, add, scratch, |out, scratch| {
+            gather.tile(tile.first_row, out, add, scratch);
+            epilogue.finish(out, tile.first_row, scratch);
+        });
+        epilogue.take_sums(tile.out, tile.first_row, tile.partial);
     });
     sums.merge(c, partials);
     Ok(())

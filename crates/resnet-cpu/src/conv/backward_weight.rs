@@ -14,6 +14,7 @@ use super::gather::Cut;
 use super::im2col;
 use crate::buffer::{Buffer, check};
 use crate::direct;
+use crate::element::Element;
 use crate::engine::Engine;
 use crate::kernels::gemm::{Mat, gemm};
 use crate::kernels::{Isa, load, sums};
@@ -25,7 +26,7 @@ use crate::window::{Window, segments};
 
 const OP: &str = "conv2d_backward_weight";
 
-pub(crate) fn conv2d_backward_weight(
+pub(crate) fn conv2d_backward_weight<E: Element>(
     engine: &mut Engine,
     op: &Conv2d,
     x: Source<'_, Buffer>,
@@ -35,8 +36,8 @@ pub(crate) fn conv2d_backward_weight(
     accumulate: Accumulate,
 ) -> Result<()> {
     let (k, w_desc) = (op.k(), op.w_desc());
-    let x = Load::open(OP, &X, x, &op.x_desc())?;
-    let dy = GradLoad::open(OP, dy, &op.y_desc())?;
+    let x = Load::<E>::open(OP, &X, x, &op.x_desc())?;
+    let dy = GradLoad::<E>::open(OP, dy, &op.y_desc())?;
     check(OP, "dw", dw, &w_desc)?;
     if let Some(dbias) = &dbias {
         check(OP, "dbias", dbias, &op.bias_desc())?;
@@ -124,17 +125,17 @@ impl Plan {
     }
 }
 
-struct Pass<'a> {
+struct Pass<'a, E> {
     isa: Isa,
     op: &'a Conv2d,
     plan: Plan,
     window: Window,
-    x: Load<'a>,
-    dy: GradLoad<'a>,
+    x: Load<'a, E>,
+    dy: GradLoad<'a, E>,
     with_bias: bool,
 }
 
-impl Pass<'_> {
+impl<E: Element> Pass<'_, E> {
     /// Sets `dw` and `dbias` to the sums over one chunk of rows, for one block of kernels.
     fn task(&self, block: usize, chunk: usize, dw: &mut [f32], dbias: &mut [f64], scratch: &mut Scratch) {
         let op = self.op;

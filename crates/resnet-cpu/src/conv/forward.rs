@@ -7,6 +7,7 @@ use super::gather::{Cut, Extents, Gather};
 use super::weights::{Direction, Weights};
 use crate::buffer::{Buffer, check};
 use crate::direct;
+use crate::element::{Element, through};
 use crate::engine::Engine;
 use crate::epilogue::Forward;
 use crate::load::{Load, X};
@@ -15,7 +16,7 @@ use crate::window::Window;
 
 const OP: &str = "conv2d";
 
-pub(crate) fn conv2d(
+pub(crate) fn conv2d<E: Element>(
     engine: &mut Engine,
     op: &Conv2d,
     x: Source<'_, Buffer>,
@@ -25,7 +26,7 @@ pub(crate) fn conv2d(
     sums: Option<&mut Buffer>,
 ) -> Result<()> {
     let (k, y_desc, w_desc) = (op.k(), op.y_desc(), op.w_desc());
-    let rows = Load::open(OP, &X, x, &op.x_desc())?;
+    let rows = Load::<E>::open(OP, &X, x, &op.x_desc())?;
     check(OP, "w", w, &w_desc)?;
     check(OP, "y", y, &y_desc)?;
     if let Some(bias) = bias {
@@ -37,7 +38,7 @@ pub(crate) fn conv2d(
 
     let epilogue = Forward { isa: engine.isa, bias: bias.map(|b| b.f32(k)), sums: sums.is_some() };
     if engine.direct.handles(op) {
-        let (y, sums) = (y.f32_mut(y_desc.len()), sums.map(|s| s.f64_mut(2 * k)));
+        let (y, sums) = (y.elements_mut::<E>(y_desc.len()), sums.map(|s| s.f64_mut(2 * k)));
         direct::forward(engine, op, rows, w, &epilogue, y, sums);
         return Ok(());
     }
@@ -50,9 +51,12 @@ pub(crate) fn conv2d(
     let locate = |pixel, tap| window.input(pixel, tap);
     let gather = Gather { isa, extents, cut, rows, locate, weights };
     let cut = (k, cut.tile_rows(), 2 * k);
-    let partials = threads.for_tiles(partials, y.f32_mut(y_desc.len()), cut, |tile, scratch| {
-        gather.tile(tile.first_row, tile.out, false, scratch);
-        epilogue.finish(tile.out, k, tile.partial);
+    let partials = threads.for_tiles(partials, y.elements_mut::<E>(y_desc.len()), cut, |tile, scratch| {
+        through(isa, tile.out, false, scratch, |out, scratch| {
+            gather.tile(tile.first_row, out, false, scratch);
+            epilogue.add_bias(out);
+        });
+        epilogue.take_sums(tile.out, k, tile.partial);
     });
     if let Some(sums) = sums {
         stats::merge_moments(partials, 2 * k, n_rows, cut.1, sums.f64_mut(2 * k));

@@ -50,21 +50,45 @@ impl Grid {
 }
 
 /// The part of a tensor that one task writes: some pictures at some pixels.
-pub(crate) struct Cell<'a> {
-    start: *mut f32,
+pub(crate) struct Cell<'a, E> {
+    start: *mut E,
+    /// The pixel and the picture that lie at the start.
+    origin: (usize, usize),
     n: usize,
     c: usize,
     pub(crate) pixels: Range<usize>,
     pub(crate) pictures: Range<usize>,
-    tensor: PhantomData<&'a mut [f32]>,
+    tensor: PhantomData<&'a mut [E]>,
 }
 
-impl Cell<'_> {
+impl<E> Cell<'_, E> {
+    /// Numbers in the cell.
+    pub(crate) fn len(&self) -> usize {
+        self.pixels.len() * self.pictures.len() * self.c
+    }
+
+    /// The same pixels and pictures in memory of their own.
+    ///
+    /// # Panics
+    /// If the memory has another length than the cell.
+    pub(crate) fn alike<'w, W>(&self, memory: &'w mut [W]) -> Cell<'w, W> {
+        assert_eq!(memory.len(), self.len(), "memory of another cell");
+        Cell {
+            start: memory.as_mut_ptr(),
+            origin: (self.pixels.start, self.pictures.start),
+            n: self.pictures.len(),
+            c: self.c,
+            pixels: self.pixels.clone(),
+            pictures: self.pictures.clone(),
+            tensor: PhantomData,
+        }
+    }
+
     /// The cell's rows at one pixel: `pictures × c` numbers.
     ///
     /// # Panics
     /// If the pixel is not the cell's.
-    pub(crate) fn at(&mut self, pixel: usize) -> &mut [f32] {
+    pub(crate) fn at(&mut self, pixel: usize) -> &mut [E] {
         self.run(pixel..pixel + 1)
     }
 
@@ -73,7 +97,7 @@ impl Cell<'_> {
     ///
     /// # Panics
     /// If a pixel is not the cell's, or there are several and not all pictures.
-    pub(crate) fn run(&mut self, pixels: Range<usize>) -> &mut [f32] {
+    pub(crate) fn run(&mut self, pixels: Range<usize>) -> &mut [E] {
         let inside =
             self.pixels.start <= pixels.start && pixels.start < pixels.end && pixels.end <= self.pixels.end;
         assert!(inside, "pixels {pixels:?} of a cell with {:?}", self.pixels);
@@ -81,31 +105,32 @@ impl Cell<'_> {
             pixels.len() == 1 || self.pictures.len() == self.n,
             "the rows of several pixels do not follow each other"
         );
-        let first = (pixels.start * self.n + self.pictures.start) * self.c;
+        let (pixel, picture) = (pixels.start - self.origin.0, self.pictures.start - self.origin.1);
+        let first = (pixel * self.n + picture) * self.c;
         let len = pixels.len() * self.pictures.len() * self.c;
-        // SAFETY: `start` is a tensor of `Grid::pixels · n · c` numbers (asserted in `for_cells`), borrowed exclusively for 'a.
-        // Pixels are the cell's, and the cell's are below `Grid::pixels`; pictures are below n. So first..first + len is
-        // inside. Cells of a grid share no (pixel, picture), each is made once, and `&mut self` allows one view at a time.
+        // SAFETY: `start` is memory that is borrowed exclusively for 'a and holds `n · c` numbers for each pixel: a tensor of
+        // `Grid::pixels` from pixel and picture 0 on (asserted in `for_cells`), or the cell's own pixels and pictures (asserted
+        // in `alike`). Pixels are the cell's, pictures are below origin + n. So first..first + len is inside. Cells of a grid share no (pixel, picture), each is made once, and `&mut self` allows one view at a time.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(first), len) }
     }
 }
 
 /// Gives every cell of a grid, with `partial_len` numbers of its own set to zero, to a task.
-pub(crate) fn for_cells(
+pub(crate) fn for_cells<E: Send>(
     threads: &Threads,
     grid: Grid,
     c: usize,
-    out: &mut [f32],
+    out: &mut [E],
     partials: &mut [f64],
     partial_len: usize,
-    task: impl Fn(&mut Cell<'_>, &mut [f64], &mut Scratch) + Sync + Send,
+    task: impl Fn(&mut Cell<'_, E>, &mut [f64], &mut Scratch) + Sync + Send,
 ) {
     /// A pointer that threads may share: each makes slices of its own cells only.
-    struct Shared(*mut f32);
-    // SAFETY: the pointer is only used through `Cell`, whose views are disjoint between tasks.
-    unsafe impl Sync for Shared {}
-    impl Shared {
-        fn get(&self) -> *mut f32 {
+    struct Shared<E>(*mut E);
+    // SAFETY: the pointer is only used through `Cell`, whose views are disjoint between tasks; numbers may be sent.
+    unsafe impl<E: Send> Sync for Shared<E> {}
+    impl<E> Shared<E> {
+        fn get(&self) -> *mut E {
             self.0
         }
     }
@@ -116,7 +141,8 @@ pub(crate) fn for_cells(
     threads.run(cells, |(i, partial), scratch| {
         partial.fill(0.0);
         let (pixels, pictures) = grid.cell(i);
-        let mut cell = Cell { start: start.get(), n: grid.n, c, pixels, pictures, tensor: PhantomData };
+        let (start, n) = (start.get(), grid.n);
+        let mut cell = Cell { start, origin: (0, 0), n, c, pixels, pictures, tensor: PhantomData };
         task(&mut cell, partial, scratch);
     });
 }

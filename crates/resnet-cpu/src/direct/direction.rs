@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use half::bf16;
 use resnet_core::op::Conv2d;
 
 use super::blocks::{Cell, Grid};
@@ -32,19 +33,21 @@ pub(crate) struct Direction {
 enum Ways {
     /// Sums over all taps.
     Taps(gather::Cut),
+    /// Sums over all taps, of pairs of bf16.
+    Pairs(gather::Cut),
     /// Tiles between transforms.
     Tiles(Tiling, winograd::gather::Cut),
 }
 
 impl Direction {
     /// Of `y` from `x`.
-    pub(crate) fn forward(op: &Conv2d, winograd: bool) -> Self {
-        Self::new(op, Geometry::forward(op), false, (Groups::forward(op), op.k()), winograd)
+    pub(crate) fn forward(op: &Conv2d, winograd: bool, pairs: bool) -> Self {
+        Self::new(op, Geometry::forward(op), false, (Groups::forward(op), op.k()), (winograd, pairs))
     }
 
     /// Of `dx` from `dy`.
-    pub(crate) fn backward(op: &Conv2d, winograd: bool) -> Self {
-        Self::new(op, Geometry::backward(op), true, (Groups::backward(op), op.c()), winograd)
+    pub(crate) fn backward(op: &Conv2d, winograd: bool, pairs: bool) -> Self {
+        Self::new(op, Geometry::backward(op), true, (Groups::backward(op), op.c()), (winograd, pairs))
     }
 
     fn new(
@@ -52,13 +55,16 @@ impl Direction {
         geometry: Geometry,
         backward: bool,
         (groups, width): (Groups, usize),
-        winograd: bool,
+        (winograd, pairs): (bool, bool),
     ) -> Self {
         let depth = groups.row;
         let tiling = winograd.then(|| winograd::tiling(op, &geometry, backward)).flatten();
         let ways = match tiling {
             Some(t) => Ways::Tiles(t, winograd::gather::Cut::new(&geometry, t, op.n(), depth, width)),
-            None => Ways::Taps(gather::Cut::new(&geometry, op.n(), depth)),
+            None if pairs && gather::pairs(&groups, geometry.window) => {
+                Ways::Pairs(gather::Cut::new::<bf16>(&geometry, op.n(), &groups))
+            }
+            None => Ways::Taps(gather::Cut::new::<f32>(&geometry, op.n(), &groups)),
         };
         Self { used: geometry.used(depth), geometry, backward, n: op.n(), groups, width, ways }
     }
@@ -66,7 +72,7 @@ impl Direction {
     /// How the output is cut.
     pub(crate) fn grid(&self) -> Grid {
         match &self.ways {
-            Ways::Taps(cut) => cut.grid,
+            Ways::Taps(cut) | Ways::Pairs(cut) => cut.grid,
             Ways::Tiles(_, cut) => cut.grid,
         }
     }
@@ -74,7 +80,7 @@ impl Direction {
     /// What a task needs.
     pub(crate) fn scratch(&self) -> ScratchLens {
         match &self.ways {
-            Ways::Taps(cut) => ScratchLens { a: cut.scratch, ..ScratchLens::default() },
+            Ways::Taps(cut) | Ways::Pairs(cut) => ScratchLens { a: cut.scratch, ..ScratchLens::default() },
             Ways::Tiles(_, cut) => cut.scratch,
         }
     }
@@ -83,13 +89,24 @@ impl Direction {
     pub(crate) fn weights_len(&self) -> usize {
         match &self.ways {
             Ways::Taps(_) => self.panels_len(),
+            Ways::Pairs(_) => panels::paired_len(self.width, self.taps(), self.groups.depth).div_ceil(2),
             Ways::Tiles(t, _) => winograd::filters_len(*t, self.width, self.groups.depth),
         }
     }
 
     /// Floats of what is on the way to them.
     pub(crate) fn panels_len(&self) -> usize {
-        panels::len(self.width, self.geometry.window.0 * self.geometry.window.1, self.groups.depth)
+        panels::len(self.width, self.taps(), self.groups.depth)
+    }
+
+    fn taps(&self) -> usize {
+        self.geometry.window.0 * self.geometry.window.1
+    }
+
+    /// Numbers of the largest cell of the output.
+    pub(crate) fn cell_len(&self) -> usize {
+        let grid = self.grid();
+        grid.band.min(grid.pixels) * grid.block * self.width
     }
 
     /// Arranges the weights as [`Direction::cell`] reads them.
@@ -118,6 +135,7 @@ impl Direction {
         };
         match &self.ways {
             Ways::Taps(_) => panels(&self.used, out),
+            Ways::Pairs(_) => panels::paired(threads, isa, &self.groups, self.backward, op, w, bytemuck::cast_slice_mut(out)),
             Ways::Tiles(t, _) => {
                 let spare = spare.take(self.panels_len());
                 let depth = self.groups.depth;
@@ -135,7 +153,7 @@ impl Direction {
         rows: impl Rows,
         weights: &[f32],
         add: bool,
-        cell: &mut Cell<'_>,
+        cell: &mut Cell<'_, f32>,
         scratch: &mut Scratch,
     ) {
         let Self { geometry, n, groups, width, .. } = self;
@@ -143,6 +161,11 @@ impl Direction {
         match self.ways {
             Ways::Taps(_) => {
                 let gather = Gather { isa, n, groups, width, geometry, rows, panels: weights, add };
+                gather.cell(cell, &mut scratch.a);
+            }
+            Ways::Pairs(_) => {
+                let panels: &[bf16] = bytemuck::cast_slice(weights);
+                let gather = Gather { isa, n, groups, width, geometry, rows, panels, add };
                 gather.cell(cell, &mut scratch.a);
             }
             Ways::Tiles(tiling, _) => {

@@ -10,7 +10,7 @@ use crate::direct::blocks::{Cell, Grid};
 use crate::direct::geometry::Geometry;
 use crate::direct::groups::Groups;
 use crate::kernels::Isa;
-use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
+use crate::kernels::product::{Left, Operand, ROWS, Tap, Tile, WIDTH};
 use crate::kernels::transpose::transpose;
 use crate::load::Rows;
 use crate::memory::Memory;
@@ -19,14 +19,14 @@ use crate::patch::Patch;
 /// Most positions of a window.
 pub(crate) const MAX_TAPS: usize = 64;
 
-/// Floats of evaluated input that a task keeps in its cache.
-const INPUT_BUDGET: usize = 96 * 1024;
+/// Bytes of evaluated input that a task keeps in its cache.
+const INPUT_BUDGET: usize = 384 * 1024;
 
-/// Floats of weights that are read again and again before the next ones are.
-const WEIGHT_BUDGET: usize = 96 * 1024;
+/// Bytes of weights that are read again and again before the next ones are.
+const WEIGHT_BUDGET: usize = 384 * 1024;
 
 /// One direction of a convolution.
-pub(crate) struct Gather<'a, R> {
+pub(crate) struct Gather<'a, R, O> {
     pub(crate) isa: Isa,
     pub(crate) n: usize,
     /// Channels to sum over.
@@ -36,7 +36,7 @@ pub(crate) struct Gather<'a, R> {
     pub(crate) geometry: &'a Geometry,
     pub(crate) rows: R,
     /// Weights in panels.
-    pub(crate) panels: &'a [f32],
+    pub(crate) panels: &'a [O],
     /// Whether what is there is added to.
     pub(crate) add: bool,
 }
@@ -53,18 +53,25 @@ pub(crate) struct Cut {
 ///
 /// Such an input is evaluated with the pictures of a channel side by side, `pixels × channels × pictures`, so that the channels
 /// of neighbouring pixels follow each other at one distance, and a row of the window is one sum.
-pub(crate) fn is_shallow(depth: usize, window: (usize, usize)) -> bool {
-    depth < 8 && window.1 > 1
+pub(crate) fn is_shallow(groups: &Groups, window: (usize, usize)) -> bool {
+    groups.is_whole() && groups.row < 8 && window.1 > 1
+}
+
+/// Whether a panel's inputs can be multiplied two by two: a last one without another must have nothing but zeros behind it.
+pub(crate) fn pairs(groups: &Groups, window: (usize, usize)) -> bool {
+    !is_shallow(groups, window) && (groups.is_whole() || groups.depth.is_multiple_of(2))
 }
 
 impl Cut {
-    pub(crate) fn new(geometry: &Geometry, n: usize, depth: usize) -> Self {
+    /// For an operand of `O`.
+    pub(crate) fn new<O: Operand>(geometry: &Geometry, n: usize, groups: &Groups) -> Self {
         let (height, columns) = geometry.out;
+        let (depth, budget) = (groups.row.next_multiple_of(O::STEP), INPUT_BUDGET / size_of::<O>());
         // Pictures: enough for a tile, more where pictures are small.
         let picture = geometry.rows.reach(0..height).len() * geometry.in_columns * depth;
-        let wanted = (INPUT_BUDGET / picture.max(1)).min(n.div_ceil(16)) / ROWS * ROWS;
+        let wanted = (budget / picture.max(1)).min(n.div_ceil(16)) / ROWS * ROWS;
         // A pixel of a shallow input is worth a call only with many pictures.
-        let least = if is_shallow(depth, geometry.window) { 8 * ROWS } else { ROWS };
+        let least = if is_shallow(groups, geometry.window) { 8 * ROWS } else { ROWS };
         let block = wanted.max(least).min(n);
         let row = |rows: Range<usize>| geometry.rows.reach(rows).len() * geometry.in_columns * depth * block;
         // Rows: as many as fit, but bands enough for several threads where there are few pictures.
@@ -72,42 +79,50 @@ impl Cut {
         let most = |band: usize| {
             (0..height).step_by(band).map(|o| row(o..(o + band).min(height))).max().unwrap_or(0)
         };
-        while band > 1 && (most(band) > INPUT_BUDGET || n.div_ceil(block) * height.div_ceil(band) < 8) {
+        while band > 1 && (most(band) > budget || n.div_ceil(block) * height.div_ceil(band) < 8) {
             band = band.div_ceil(2);
         }
         let grid = Grid { pixels: height * columns, n, band: band * columns, block };
         // One more pixel, on its way to lie side by side.
-        Self { grid, scratch: most(band) + block * depth }
+        let len = most(band) + block * depth;
+        Self { grid, scratch: (len * size_of::<O>()).div_ceil(size_of::<f32>()) }
     }
 }
 
-impl<R: Rows> Gather<'_, R> {
-    fn is_shallow(&self) -> bool {
-        self.groups.is_whole() && is_shallow(self.groups.row, self.geometry.window)
+impl<R: Rows, O: Operand> Gather<'_, R, O> {
+    /// Inputs that a panel sums over, zeros included.
+    fn depth(&self) -> usize {
+        self.groups.depth.next_multiple_of(O::STEP)
+    }
+
+    /// Numbers from one picture of the evaluated input to the next.
+    fn row_len(&self) -> usize {
+        self.groups.row.next_multiple_of(O::STEP)
     }
 
     /// Computes the rows of a cell.
-    pub(crate) fn cell(&self, cell: &mut Cell<'_>, scratch: &mut Memory) {
+    pub(crate) fn cell(&self, cell: &mut Cell<'_, f32>, scratch: &mut Memory) {
         let (columns, v) = (self.geometry.out.1, cell.pictures.len());
         let rows = cell.pixels.start / columns..cell.pixels.end / columns;
         let reach = self.geometry.rows.reach(rows.clone());
-        let (isa, depth) = (self.isa, self.groups.row);
+        let (isa, depth) = (self.isa, self.row_len());
         let pixel = v * depth;
-        let input = scratch.take((reach.len() * self.geometry.in_columns + 1) * pixel);
+        let input = scratch.take_as::<O>((reach.len() * self.geometry.in_columns + 1) * pixel);
         let (input, spare) = input.split_at_mut(reach.len() * self.geometry.in_columns * pixel);
         let pixels = reach.start * self.geometry.in_columns..reach.end * self.geometry.in_columns;
-        if self.is_shallow() {
+        let shallow = is_shallow(&self.groups, self.geometry.window);
+        if shallow && let (Some(input), Some(spare)) = (O::as_f32_mut(input), O::as_f32_mut(spare)) {
             for (at, out) in pixels.zip(input.chunks_exact_mut(pixel)) {
                 let from = at * self.n + cell.pictures.start..at * self.n + cell.pictures.end;
                 side_by_side(isa, &self.rows, from, depth, spare, out);
             }
         } else {
-            let patch = Patch { n: self.n, pixels, pictures: cell.pictures.clone(), channels: 0..depth };
+            let patch = Patch { n: self.n, pixels, pictures: cell.pictures.clone(), channels: 0..self.groups.row };
             patch.eval(isa, &self.rows, input, depth, pixel);
         }
         // All panels that fit the budget are used for one tile after the other, then the next ones for the whole cell.
-        let panel = self.geometry.window.0 * self.geometry.window.1 * self.groups.depth * WIDTH;
-        let group = (WEIGHT_BUDGET / panel).max(1);
+        let panel = self.geometry.window.0 * self.geometry.window.1 * self.depth() * WIDTH;
+        let group = (WEIGHT_BUDGET / size_of::<O>() / panel).max(1);
         let n_panels = self.width.div_ceil(WIDTH);
         for first in (0..n_panels).step_by(group) {
             for row in rows.clone() {
@@ -123,41 +138,42 @@ impl<R: Rows> Gather<'_, R> {
         first_in: usize,
         panels: Range<usize>,
         panel_len: usize,
-        cell: &mut Cell<'_>,
-        input: &[f32],
+        cell: &mut Cell<'_, f32>,
+        input: &[O],
     ) {
         let (g, v) = (self.geometry, cell.pictures.len());
         let columns = g.out.1;
+        let (depth, row_len) = (self.depth(), self.row_len());
+        let shallow = is_shallow(&self.groups, g.window);
         let mut column = 0;
         while column < columns {
             // Pixels whose windows look alike make one tile, if their rows follow each other on both sides.
             let run = match g.step {
-                Some(step) if v == self.n && (v == 1 || step == 1 && !self.is_shallow()) => {
+                Some(step) if v == self.n && (v == 1 || step == 1 && !shallow) => {
                     g.columns.run(column, columns, step)
                 }
                 _ => 1,
             };
             let mut taps = [Tap::default(); MAX_TAPS];
             let mut n_taps = 0;
-            let shallow = self.is_shallow();
             // A shallow input's row of the window is one sum, where its pixels follow each other.
             let across = g.columns.at(column);
             let whole = shallow && across.windows(2).all(|p| (p[0].0 + 1, p[0].1 + 1) == p[1]);
             let (across, depth) = match whole {
-                true => (&across[..across.len().min(1)], self.groups.depth * across.len()),
-                false => (across, self.groups.depth),
+                true => (&across[..across.len().min(1)], depth * across.len()),
+                false => (across, depth),
             };
             for &(y, r) in g.rows.at(row) {
                 for &(x, s) in across {
-                    let a = ((y - first_in) * g.in_columns + x) * v * self.groups.row;
-                    taps[n_taps] = Tap { a, b: (r * g.window.1 + s) * self.groups.depth * WIDTH };
+                    let a = ((y - first_in) * g.in_columns + x) * v * row_len;
+                    taps[n_taps] = Tap { a, b: (r * g.window.1 + s) * self.depth() * WIDTH };
                     n_taps += 1;
                 }
             }
             let a = match v {
-                1 => Left { data: input, row: self.groups.row * g.step.unwrap_or(1), step: 1 },
+                1 => Left { data: input, row: row_len * g.step.unwrap_or(1), step: O::STEP },
                 _ if shallow => Left { data: input, row: 1, step: v },
-                _ => Left { data: input, row: self.groups.row, step: 1 },
+                _ => Left { data: input, row: row_len, step: O::STEP },
             };
             let pixel = row * columns + column;
             let out = cell.run(pixel..pixel + run);
@@ -169,14 +185,14 @@ impl<R: Rows> Gather<'_, R> {
                 }
                 continue;
             }
-            self.tiles(a, &taps[..n_taps], depth, panels.clone(), panel_len, out);
+            self.tiles(a, &taps[..n_taps], depth / O::STEP, panels.clone(), panel_len, out);
         }
     }
 
     /// Rows that follow each other, tile by tile.
     fn tiles(
         &self,
-        a: Left<'_>,
+        a: Left<'_, O>,
         taps: &[Tap],
         depth: usize,
         panels: Range<usize>,
@@ -193,7 +209,7 @@ impl<R: Rows> Gather<'_, R> {
                 let out = &mut out[row * self.width + first..];
                 let a = Left { data: &a.data[row * a.row + self.groups.first(panel)..], ..a };
                 let tile = Tile { data: out, stride: self.width, rows, width };
-                product(self.isa, a, b, taps, depth, tile, self.add);
+                O::product(self.isa, a, b, taps, depth, tile, self.add);
             }
         }
     }

@@ -25,16 +25,18 @@ pub(crate) mod weight;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use resnet_core::Arithmetic;
+use half::bf16;
+use resnet_core::{Arithmetic, DType};
 use resnet_core::op::{Conv2d, Op};
 
 use crate::buffer::Buffer;
+use crate::element::{Element, through_cell, work_len};
 use crate::engine::Engine;
 use crate::epilogue::{BLOCK, Forward, GradTarget, partial_len};
-use crate::kernels::sums;
+use crate::kernels::{Isa, sums};
 use crate::load::{GradLoad, Load};
 use crate::stats;
-use crate::threads::{ScratchLens, grown};
+use crate::threads::{Scratch, ScratchLens, grown};
 use crate::winograd::{self, Tiling};
 
 use blocks::{Cell, for_cells};
@@ -49,6 +51,8 @@ use weight::WeightPass;
 pub(crate) struct Direct {
     enabled: bool,
     winograd: bool,
+    /// Whether products of bf16 are computed in pairs, or widened.
+    pairs: bool,
     plans: HashMap<Conv2d, Arc<Plan>>,
     /// What is also computed backwards, so that its weights change from call to call.
     trained: HashSet<Conv2d>,
@@ -60,6 +64,8 @@ struct Plan {
     forward: Direction,
     backward: Direction,
     weight: Cut,
+    /// Whether its plain sums multiply pairs of bf16.
+    weight_pairs: bool,
     weight_tiles: Option<(Tiling, Cut)>,
 }
 
@@ -74,9 +80,9 @@ pub(crate) struct Need {
 }
 
 impl Direct {
-    /// Whether these kernels compute at all, and whether they may use fast algorithms.
-    pub(crate) fn new(enabled: bool, winograd: bool) -> Self {
-        Self { enabled, winograd, plans: HashMap::new(), trained: HashSet::new(), kept: Kept::default() }
+    /// Whether these kernels compute at all, whether they may use fast algorithms, and whether they multiply bf16 in pairs.
+    pub(crate) fn new(enabled: bool, winograd: bool, pairs: bool) -> Self {
+        Self { enabled, winograd, pairs, plans: HashMap::new(), trained: HashSet::new(), kept: Kept::default() }
     }
 
     /// Whether these kernels compute at all, or `matrixmultiply`.
@@ -112,11 +118,18 @@ impl Direct {
 
     fn plan(&mut self, op: &Conv2d) -> Arc<Plan> {
         let winograd = self.winograd;
+        let pairs = self.pairs && op.dtype() == DType::Bf16;
         let plan = self.plans.entry(*op).or_insert_with(|| {
-            let (forward, backward) = (Direction::forward(op, winograd), Direction::backward(op, winograd));
+            let (forward, backward) =
+                (Direction::forward(op, winograd, pairs), Direction::backward(op, winograd, pairs));
+            let weight_pairs = pairs && !gather::is_shallow(&Groups::forward(op), (op.r(), op.s()));
             let tiling = winograd.then(|| winograd::weight_tiling(op, &forward.geometry)).flatten();
             Arc::new(Plan {
-                weight: weight::cut(op, &forward.geometry),
+                weight: match weight_pairs {
+                    true => weight::cut::<bf16>(op, &forward.geometry),
+                    false => weight::cut::<f32>(op, &forward.geometry),
+                },
+                weight_pairs,
                 weight_tiles: tiling.map(|t| (t, winograd::weight::cut(op, &forward.geometry, t))),
                 forward,
                 backward,
@@ -140,7 +153,11 @@ impl Direct {
         let plan = self.plan(op);
         let (forward, backward) = (&plan.forward, &plan.backward);
         let mut need = Need {
-            scratch: ScratchLens { b: BLOCK.max(op.c()), ..ScratchLens::default() },
+            scratch: ScratchLens {
+                b: BLOCK.max(op.c()),
+                work: work_len(op.dtype(), forward.cell_len().max(backward.cell_len())),
+                ..ScratchLens::default()
+            },
             partials: (forward.grid().len() * 3 * op.k()).max(backward.grid().len() * partial_len(op.c())),
             weights: forward.weights_len().max(backward.weights_len()),
             panels: forward.panels_len().max(backward.panels_len()),
@@ -168,13 +185,13 @@ impl Direct {
 }
 
 /// `y` and its batch sums.
-pub(crate) fn forward(
+pub(crate) fn forward<E: Element>(
     engine: &mut Engine,
     op: &Conv2d,
-    x: Load<'_>,
+    x: Load<'_, E>,
     w: &Buffer,
     epilogue: &Forward<'_>,
-    y: &mut [f32],
+    y: &mut [E],
     sums: Option<&mut [f64]>,
 ) {
     let plan = engine.direct.plan(op);
@@ -193,10 +210,10 @@ pub(crate) fn forward(
     let grid = forward.grid();
     let partials = grown(partials, grid.len() * 3 * k);
     for_cells(threads, grid, k, y, partials, 3 * k, |cell, partial, scratch| {
-        forward.cell(isa, x, weights, false, cell, scratch);
-        for pixel in cell.pixels.clone() {
-            epilogue.add_bias(cell.at(pixel));
-        }
+        let compute =
+            |cell: &mut Cell<'_, f32>, scratch: &mut Scratch| forward.cell(isa, x, weights, false, cell, scratch);
+        let finish = |_, values: &mut [f32], _: &mut Scratch| epilogue.add_bias(values);
+        through_cell(isa, cell, false, scratch, compute, finish, |_, _| {});
         if epilogue.sums {
             moments(isa, cell, k, partial);
         }
@@ -207,12 +224,12 @@ pub(crate) fn forward(
 }
 
 /// Mean and squared deviations of the rows of a cell, to the first `2 · c` of `partial`.
-fn moments(isa: crate::kernels::Isa, cell: &mut Cell<'_>, c: usize, partial: &mut [f64]) {
+fn moments<E: Element>(isa: Isa, cell: &mut Cell<'_, E>, c: usize, partial: &mut [f64]) {
     let rows = (cell.pixels.len() * cell.pictures.len()) as f64;
     let (pivot, rest) = partial.split_at_mut(c);
     let (sum, squares) = rest.split_at_mut(c);
     for (pivot, v) in pivot.iter_mut().zip(cell.at(cell.pixels.start)) {
-        *pivot = f64::from(*v);
+        *pivot = f64::from(v.widen());
     }
     for pixel in cell.pixels.clone() {
         sums::add_deviations(isa, cell.at(pixel), pivot, sum, squares);
@@ -227,12 +244,12 @@ fn moments(isa: crate::kernels::Isa, cell: &mut Cell<'_>, c: usize, partial: &mu
 }
 
 /// `dx`, masked and summed.
-pub(crate) fn backward_data(
+pub(crate) fn backward_data<E: Element>(
     engine: &mut Engine,
     op: &Conv2d,
-    dy: GradLoad<'_>,
+    dy: GradLoad<'_, E>,
     w: &[f32],
-    target: GradTarget<'_>,
+    target: GradTarget<'_, E>,
 ) {
     let plan = engine.direct.plan(op);
     let (c, isa, backward) = (op.c(), engine.isa, &plan.backward);
@@ -243,21 +260,25 @@ pub(crate) fn backward_data(
     let len = partial_len(c);
     let partials = grown(&mut engine.partials, grid.len() * len);
     for_cells(&engine.threads, grid, c, dx, partials, len, |cell, partial, scratch| {
-        backward.cell(isa, dy, weights, add, cell, scratch);
-        for pixel in cell.pixels.clone() {
-            let first_row = pixel * op.n() + cell.pictures.start;
-            epilogue.finish(cell.at(pixel), first_row, partial, &mut scratch.b);
-        }
+        let first = cell.pictures.start;
+        let row = |pixel: usize| pixel * op.n() + first;
+        let compute =
+            |cell: &mut Cell<'_, f32>, scratch: &mut Scratch| backward.cell(isa, dy, weights, add, cell, scratch);
+        let finish = |pixel, values: &mut [f32], scratch: &mut Scratch| {
+            epilogue.finish(values, row(pixel), scratch);
+        };
+        let stored = |pixel, values: &[E]| epilogue.take_sums(values, row(pixel), partial);
+        through_cell(isa, cell, add, scratch, compute, finish, stored);
     });
     sums.merge(c, &engine.partials[..grid.len() * len]);
 }
 
 /// `dw` and `dbias`.
-pub(crate) fn backward_weight(
+pub(crate) fn backward_weight<E: Element>(
     engine: &mut Engine,
     op: &Conv2d,
-    x: Load<'_>,
-    dy: GradLoad<'_>,
+    x: Load<'_, E>,
+    dy: GradLoad<'_, E>,
     dw: &mut [f32],
     dbias: Option<&mut [f32]>,
     add: bool,
@@ -279,13 +300,16 @@ pub(crate) fn backward_weight(
         panels::reduce(threads, op, std::slice::from_ref(&all), panels, dw, add);
         biases
     } else {
-        let (cut, used) = (plan.weight, &plan.forward.used[..]);
+        let (cut, used, pairs) = (plan.weight, &plan.forward.used[..], plan.weight_pairs);
         let groups = Groups::forward(op);
         let pass = WeightPass { isa, op, geometry, groups, used, cut, x, dy, with_bias };
         let sums = weight_partials.take(cut.n_chunks * panels_len);
         let biases = grown(partials, cut.n_chunks * k);
         let chunks = sums.chunks_exact_mut(panels_len).zip(biases.chunks_exact_mut(k)).enumerate();
-        threads.run(chunks, |(i, (dw, dbias)), scratch| pass.chunk(i, dw, dbias, scratch));
+        threads.run(chunks, |(i, (dw, dbias)), scratch| match pairs {
+            true => pass.chunk::<bf16>(i, dw, dbias, scratch),
+            false => pass.chunk::<f32>(i, dw, dbias, scratch),
+        });
         match op.groups() {
             1 => panels::reduce(threads, op, used, sums, dw, add),
             _ => panels::reduce_grouped(threads, &groups, op, sums, dw, add),

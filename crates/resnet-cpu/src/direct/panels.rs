@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use half::bf16;
 use resnet_core::op::Conv2d;
 
 use super::groups::Groups;
+use crate::element::Element;
 use crate::kernels::product::WIDTH;
+use crate::kernels::{Isa, load};
 use crate::threads::Threads;
 
 /// Floats of all panels for `width` outputs, `taps` taps and a sum over `depth` channels.
@@ -57,6 +60,63 @@ pub(crate) fn backward(threads: &Threads, op: &Conv2d, used: &[Range<usize>], w:
                 let (values, rest) = out.split_at_mut(channels.len());
                 values.copy_from_slice(&w[from + channels.start..from + channels.end]);
                 rest.fill(0.0);
+            }
+        }
+    });
+}
+
+/// bf16 numbers of all panels whose steps multiply two inputs.
+pub(crate) fn paired_len(width: usize, taps: usize, depth: usize) -> usize {
+    len(width, taps, depth.next_multiple_of(2))
+}
+
+/// Panels for products of pairs of bf16: `panels[o / 32][tap][i / 2][o % 32][i % 2]`, zero where there is no such output or
+/// input, or where they are of different groups.
+pub(crate) fn paired(
+    threads: &Threads,
+    isa: Isa,
+    groups: &Groups,
+    backward: bool,
+    op: &Conv2d,
+    w: &[f32],
+    panels: &mut [bf16],
+) {
+    let (taps, per_group) = (op.r() * op.s(), op.c() / op.groups());
+    let width = if backward { op.c() } else { op.k() };
+    let row = groups.depth.next_multiple_of(2) * WIDTH;
+    threads.run(panels.chunks_exact_mut(taps * row).enumerate(), |(i, panel), _| {
+        let outputs = i * WIDTH..((i + 1) * WIDTH).min(width);
+        if op.groups() > 1 || outputs.len() < WIDTH || !groups.depth.is_multiple_of(2) {
+            panel.fill(bf16::ZERO);
+        }
+        for (tap, panel) in panel.chunks_exact_mut(row).enumerate() {
+            if op.groups() > 1 {
+                for output in outputs.clone() {
+                    for input in groups.inputs(output) {
+                        let (k, c) = if backward { (input, output) } else { (output, input) };
+                        let at = input - groups.first(i);
+                        panel[(at / 2 * WIDTH + output % WIDTH) * 2 + at % 2] =
+                            Element::narrow(w[(k * taps + tap) * per_group + c % per_group]);
+                    }
+                }
+            } else if backward {
+                // Two kernels side by side: their channels follow each other.
+                for (pair, out) in panel.chunks_exact_mut(2 * WIDTH).enumerate() {
+                    let kernel = |k: usize| &w[(k * taps + tap) * per_group..][outputs.clone()];
+                    let second = if 2 * pair + 1 < op.k() { Some(kernel(2 * pair + 1)) } else { None };
+                    let first = kernel(2 * pair);
+                    load::pair_narrowed(isa, first, second.unwrap_or(&[]), out);
+                }
+            } else {
+                // Two channels of a kernel: neighbours on both sides.
+                for (j, k) in outputs.clone().enumerate() {
+                    let kernel = &w[(k * taps + tap) * per_group..][..per_group];
+                    for (pair, out) in kernel.chunks(2).zip(panel.chunks_exact_mut(2 * WIDTH)) {
+                        for (out, w) in out[2 * j..].iter_mut().zip(pair) {
+                            *out = Element::narrow(*w);
+                        }
+                    }
+                }
             }
         }
     });

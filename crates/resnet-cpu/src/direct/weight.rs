@@ -12,38 +12,43 @@ use crate::direct::cut::Cut;
 use crate::direct::gather::{is_shallow, side_by_side};
 use crate::direct::geometry::Geometry;
 use crate::direct::groups::Groups;
-use crate::kernels::product::{HALF, Left, ROWS, Tap, Tile, WIDTH, product};
+use crate::element::Element;
+use crate::kernels::product::{HALF, Left, Operand, ROWS, Tap, Tile, WIDTH};
 use crate::kernels::{Isa, sums};
 use crate::load::{GradLoad, Load};
 use crate::patch::Patch;
 use crate::threads::{Scratch, ScratchLens};
 
-/// Floats of evaluated input and gradient that a task keeps in its cache.
-const BUDGET: usize = 112 * 1024;
+/// Bytes of evaluated input and gradient that a task keeps in its cache.
+const BUDGET: usize = 448 * 1024;
 
-/// How the work is cut.
-pub(crate) fn cut(op: &Conv2d, geometry: &Geometry) -> Cut {
+/// How the work is cut, for operands of `O`.
+pub(crate) fn cut<O: Operand>(op: &Conv2d, geometry: &Geometry) -> Cut {
+    let (budget, shallow) = (BUDGET / size_of::<O>(), is_shallow(&Groups::forward(op), geometry.window));
     let (n, depth, width) = (op.n(), op.c(), op.k().next_multiple_of(WIDTH));
     let row = |band: usize| {
         let reach = |o: usize| geometry.rows.reach(o..(o + band).min(op.p())).len();
         let rows = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0);
         let columns =
-            if is_shallow(depth, geometry.window) { padded_columns(op).max(op.w()) } else { op.w() };
+            if shallow { padded_columns(op).max(op.w()) } else { op.w() };
         // One more pixel, on its way to lie side by side.
         ((rows * columns + 1) * depth, band * op.q() * width)
     };
     let whole = row(op.p());
     // A pixel of a shallow input is worth a call only with many pictures.
-    let least = if is_shallow(depth, geometry.window) { 4 * ROWS } else { ROWS };
-    let wanted = (BUDGET / (whole.0 + whole.1)).max(least).min(n.div_ceil(8));
+    let least = if shallow { 4 * ROWS } else { ROWS };
+    let wanted = (budget / (whole.0 + whole.1)).max(least).min(n.div_ceil(8));
     let block = (wanted / ROWS * ROWS).max(ROWS).min(n);
     let mut band = op.p();
-    while band > 1 && (row(band).0 + row(band).1) * block > BUDGET {
+    while band > 1 && (row(band).0 + row(band).1) * block > budget {
         band = band.div_ceil(2);
     }
     let (input, gradient) = row(band);
-    let scratch =
-        ScratchLens { a: input * block, b: gradient * block, taps: band * op.q(), ..ScratchLens::default() };
+    let v = block.next_multiple_of(O::STEP);
+    let floats = |len: usize| (len * size_of::<O>()).div_ceil(size_of::<f32>());
+    let spare = if O::STEP > 1 { floats(v * depth.max(WIDTH)) } else { 0 };
+    let (a, b) = (floats(input * v), floats(gradient * v));
+    let scratch = ScratchLens { a, b, c: spare, taps: band * op.q(), ..ScratchLens::default() };
     Cut::new(n, block, band, op.w_desc().len(), scratch)
 }
 
@@ -53,7 +58,7 @@ fn padded_columns(op: &Conv2d) -> usize {
 }
 
 /// Backward-weight of one op.
-pub(crate) struct WeightPass<'a> {
+pub(crate) struct WeightPass<'a, E> {
     pub(crate) isa: Isa,
     pub(crate) op: &'a Conv2d,
     pub(crate) geometry: &'a Geometry,
@@ -61,14 +66,20 @@ pub(crate) struct WeightPass<'a> {
     /// Stretches of the kernels that are not on padding everywhere.
     pub(crate) used: &'a [Range<usize>],
     pub(crate) cut: Cut,
-    pub(crate) x: Load<'a>,
-    pub(crate) dy: GradLoad<'a>,
+    pub(crate) x: Load<'a, E>,
+    pub(crate) dy: GradLoad<'a, E>,
     pub(crate) with_bias: bool,
 }
 
-impl WeightPass<'_> {
-    /// Sets `dw`, in panels, and `dbias` to the sums over one chunk of the batch.
-    pub(crate) fn chunk(&self, chunk: usize, dw: &mut [f32], dbias: &mut [f64], scratch: &mut Scratch) {
+impl<E: Element> WeightPass<'_, E> {
+    /// Sets `dw`, in panels, and `dbias` to the sums over one chunk of the batch, with operands of `O`.
+    pub(crate) fn chunk<O: Operand>(
+        &self,
+        chunk: usize,
+        dw: &mut [f32],
+        dbias: &mut [f64],
+        scratch: &mut Scratch,
+    ) {
         let kernel = self.op.r() * self.op.s() * self.groups.depth;
         let all = 0..kernel;
         let used = if self.op.groups() == 1 { self.used } else { std::slice::from_ref(&all) };
@@ -77,11 +88,11 @@ impl WeightPass<'_> {
         }
         dbias.fill(0.0);
         for (rows, pictures) in self.cut.bands(self.op, chunk) {
-            self.band(rows, pictures, dw, dbias, scratch);
+            self.band::<O>(rows, pictures, dw, dbias, scratch);
         }
     }
 
-    fn band(
+    fn band<O: Operand>(
         &self,
         rows: Range<usize>,
         pictures: Range<usize>,
@@ -89,9 +100,12 @@ impl WeightPass<'_> {
         dbias: &mut [f64],
         scratch: &mut Scratch,
     ) {
-        let (op, v) = (self.op, pictures.len());
+        let op = self.op;
+        let (n_pictures, v) = (pictures.len(), pictures.len().next_multiple_of(O::STEP));
+        let spare = if O::STEP > 1 { v * op.c().max(WIDTH) } else { 0 };
+        let spare = scratch.c.take_as::<O>(spare);
         let pixels = rows.start * op.q()..rows.end * op.q();
-        let dy = scratch.b.take(pixels.len() * v * op.k().next_multiple_of(WIDTH));
+        let dy = scratch.b.take_as::<O>(pixels.len() * v * op.k().next_multiple_of(WIDTH));
         let panel_len = pixels.len() * v * WIDTH;
         for (i, panel) in dy.chunks_exact_mut(panel_len).enumerate() {
             let channels = i * WIDTH..((i + 1) * WIDTH).min(op.k());
@@ -101,36 +115,47 @@ impl WeightPass<'_> {
                 pictures: pictures.clone(),
                 channels: channels.clone(),
             };
-            patch.eval(self.isa, &self.dy, panel, WIDTH, v * WIDTH);
+            patch.eval_steps(self.isa, &self.dy, panel, WIDTH, spare);
             if self.with_bias {
-                sums::columns(self.isa, panel, WIDTH, &mut dbias[channels]);
+                let add = if O::STEP == 1 { sums::columns } else { sums::paired_columns };
+                add(self.isa, panel, WIDTH, &mut dbias[channels]);
             }
         }
 
         let reach = self.geometry.rows.reach(rows.clone());
-        if self.groups.is_whole() && is_shallow(op.c(), self.geometry.window) {
-            let x = scratch.a.take((reach.len() * padded_columns(op) + 1) * v * op.c());
+        if is_shallow(&self.groups, self.geometry.window)
+            && let Some(dy) = O::as_f32(dy)
+        {
+            let x = scratch.a.take((reach.len() * padded_columns(op) + 1) * n_pictures * op.c());
             self.shallow(rows, reach, pictures, x, dy, &mut scratch.taps, dw);
             return;
         }
         let pixels = reach.start * op.w()..reach.end * op.w();
-        let x = scratch.a.take(pixels.len() * v * op.c());
+        let x = scratch.a.take_as::<O>(pixels.len() * v * op.c());
         let patch = Patch { n: op.n(), pixels, pictures, channels: 0..op.c() };
-        patch.eval(self.isa, &self.x, x, op.c(), v * op.c());
+        patch.eval_steps(self.isa, &self.x, x, op.c(), spare);
 
         for tap in 0..op.r() * op.s() {
             let mut runs = std::mem::take(&mut scratch.taps);
             let depth = self.runs(tap, rows.clone(), reach.start, v, &mut runs);
             for (i, dy) in dy.chunks_exact(panel_len).enumerate() {
                 let at = (i * op.r() * op.s() + tap) * self.groups.depth * WIDTH;
-                self.tap(i, x, dy, &runs, depth, &mut dw[at..][..self.groups.depth * WIDTH]);
+                self.tap(i, x, dy, &runs, depth / O::STEP, &mut dw[at..][..self.groups.depth * WIDTH]);
             }
             scratch.taps = runs;
         }
     }
 
     /// Adds one tap's products for one panel of the gradient.
-    fn tap(&self, panel: usize, x: &[f32], dy: &[f32], runs: &[Tap], depth: usize, dw: &mut [f32]) {
+    fn tap<O: Operand>(
+        &self,
+        panel: usize,
+        x: &[O],
+        dy: &[O],
+        runs: &[Tap],
+        steps: usize,
+        dw: &mut [f32],
+    ) {
         if runs.is_empty() {
             return; // the whole tap is padding
         }
@@ -138,9 +163,10 @@ impl WeightPass<'_> {
         let width = if self.op.k() - panel * WIDTH <= HALF { HALF } else { WIDTH };
         for first in (0..channels).step_by(ROWS) {
             let rows = ROWS.min(channels - first);
-            let a = Left { data: &x[skipped + first..], row: 1, step: self.groups.row };
+            let data = &x[(skipped + first) * O::STEP..];
+            let a = Left { data, row: O::STEP, step: O::STEP * self.groups.row };
             let tile = Tile { data: &mut dw[first * WIDTH..], stride: WIDTH, rows, width };
-            product(self.isa, a, dy, runs, depth, tile, true);
+            O::product(self.isa, a, dy, runs, steps, tile, true);
         }
     }
 
@@ -190,7 +216,7 @@ impl WeightPass<'_> {
                     let a = Left { data: &x[first * v..], row: v, step: 1 };
                     let rows = ROWS.min(across - first);
                     let tile = Tile { data: &mut dw[first * WIDTH..], stride: WIDTH, rows, width };
-                    product(self.isa, a, dy, taps, v, tile, true);
+                    f32::product(self.isa, a, dy, taps, v, tile, true);
                 }
             }
         }

@@ -29,16 +29,16 @@ fn relu<const RELU: bool>(v: f32) -> f32 {
 
 kernel! {
     /// `act(x)`.
-    fn plain<const RELU: bool>(x: &[f32], stride: usize, width: usize, out: &mut [f32], out_stride: usize) {
+    fn plain[I, O]<const RELU: bool>(x: &[I], stride: usize, width: usize, out: &mut [O], out_stride: usize) {
         if stride == width && out_stride == width {
             for (o, &x) in out.iter_mut().zip(x) {
-                *o = relu::<RELU>(x);
+                *o = O::narrow(relu::<RELU>(x.widen()));
             }
             return;
         }
         for (x, out) in x.chunks(stride).zip(out.chunks_mut(out_stride)) {
             for (o, &x) in out[..width].iter_mut().zip(&x[..width]) {
-                *o = relu::<RELU>(x);
+                *o = O::narrow(relu::<RELU>(x.widen()));
             }
         }
     }
@@ -46,13 +46,13 @@ kernel! {
 
 kernel! {
     /// `act(scale·x + shift)`.
-    fn affine<const RELU: bool>(x: &[f32], stride: usize, t: Affine<'_>, out: &mut [f32], out_stride: usize) {
+    fn affine[I, O]<const RELU: bool>(x: &[I], stride: usize, t: Affine<'_>, out: &mut [O], out_stride: usize) {
         let width = t.scale.len();
         let shift = &t.shift[..width];
         for (x, out) in x.chunks(stride).zip(out.chunks_mut(out_stride)) {
             let (x, out) = (&x[..width], &mut out[..width]);
             for i in 0..width {
-                out[i] = relu::<RELU>(t.scale[i] * x[i] + shift[i]);
+                out[i] = O::narrow(relu::<RELU>(t.scale[i] * x[i].widen() + shift[i]));
             }
         }
     }
@@ -60,19 +60,19 @@ kernel! {
 
 kernel! {
     /// `act(scale·x + shift + r)`, or without the affine.
-    fn residual<const AFFINE: bool, const RELU: bool>(
-        x: &[f32], r: &[f32], stride: usize, t: Affine<'_>, width: usize, out: &mut [f32], out_stride: usize,
+    fn residual[I, O]<const AFFINE: bool, const RELU: bool>(
+        x: &[I], r: &[I], stride: usize, t: Affine<'_>, width: usize, out: &mut [O], out_stride: usize,
     ) {
         for ((x, r), out) in x.chunks(stride).zip(r.chunks(stride)).zip(out.chunks_mut(out_stride)) {
             let (x, r, out) = (&x[..width], &r[..width], &mut out[..width]);
             if AFFINE {
                 let (scale, shift) = (&t.scale[..width], &t.shift[..width]);
                 for i in 0..width {
-                    out[i] = relu::<RELU>((scale[i] * x[i] + shift[i]) + r[i]);
+                    out[i] = O::narrow(relu::<RELU>((scale[i] * x[i].widen() + shift[i]) + r[i].widen()));
                 }
             } else {
                 for i in 0..width {
-                    out[i] = relu::<RELU>(x[i] + r[i]);
+                    out[i] = O::narrow(relu::<RELU>(x[i].widen() + r[i].widen()));
                 }
             }
         }
@@ -81,8 +81,8 @@ kernel! {
 
 kernel! {
     /// `act(scale·x + shift + (scale_r·r + shift_r))`, or without the first affine.
-    fn affine_residual<const AFFINE: bool, const RELU: bool>(
-        x: &[f32], r: &[f32], stride: usize, t: Affine<'_>, tr: Affine<'_>, out: &mut [f32], out_stride: usize,
+    fn affine_residual[I, O]<const AFFINE: bool, const RELU: bool>(
+        x: &[I], r: &[I], stride: usize, t: Affine<'_>, tr: Affine<'_>, out: &mut [O], out_stride: usize,
     ) {
         let width = tr.scale.len();
         let shift_r = &tr.shift[..width];
@@ -91,11 +91,13 @@ kernel! {
             if AFFINE {
                 let (scale, shift) = (&t.scale[..width], &t.shift[..width]);
                 for i in 0..width {
-                    out[i] = relu::<RELU>((scale[i] * x[i] + shift[i]) + (tr.scale[i] * r[i] + shift_r[i]));
+                    let residual = tr.scale[i] * r[i].widen() + shift_r[i];
+                    out[i] = O::narrow(relu::<RELU>((scale[i] * x[i].widen() + shift[i]) + residual));
                 }
             } else {
                 for i in 0..width {
-                    out[i] = relu::<RELU>(x[i] + (tr.scale[i] * r[i] + shift_r[i]));
+                    let residual = tr.scale[i] * r[i].widen() + shift_r[i];
+                    out[i] = O::narrow(relu::<RELU>(x[i].widen() + residual));
                 }
             }
         }
@@ -104,23 +106,61 @@ kernel! {
 
 kernel! {
     /// `a·dz + b·y + c`.
-    fn norm_backward(dz: &[f32], y: &[f32], stride: usize, t: Coeffs<'_>, out: &mut [f32], out_stride: usize) {
+    fn norm_backward[I, O](dz: &[I], y: &[I], stride: usize, t: Coeffs<'_>, out: &mut [O], out_stride: usize) {
         let width = t.a.len();
         let (b, c) = (&t.b[..width], &t.c[..width]);
         for ((dz, y), out) in dz.chunks(stride).zip(y.chunks(stride)).zip(out.chunks_mut(out_stride)) {
             let (dz, y, out) = (&dz[..width], &y[..width], &mut out[..width]);
             for i in 0..width {
-                out[i] = (t.a[i] * dz[i] + b[i] * y[i]) + c[i];
+                out[i] = O::narrow((t.a[i] * dz[i].widen() + b[i] * y[i].widen()) + c[i]);
             }
         }
     }
 }
 
 kernel! {
-    /// `out += x`.
-    fn add(out: &mut [f32], x: &[f32]) {
+    /// Rows of `width` numbers two by two, their numbers side by side.
+    fn pair_rows[E](rows: &[E], width: usize, out: &mut [E]) {
+        for (rows, out) in rows.chunks_exact(2 * width).zip(out.chunks_exact_mut(2 * width)) {
+            let (first, second) = rows.split_at(width);
+            for ((out, &a), &b) in out.chunks_exact_mut(2).zip(first).zip(second) {
+                out[0] = a;
+                out[1] = b;
+            }
+        }
+    }
+}
+
+kernel! {
+    /// Two rows as pairs of elements; what the second lacks is zero.
+    fn pair_narrowed[O](first: &[f32], second: &[f32], out: &mut [O]) {
+        if second.is_empty() {
+            for (out, &a) in out.chunks_exact_mut(2).zip(first) {
+                out[0] = O::narrow(a);
+            }
+            return;
+        }
+        for ((out, &a), &b) in out.chunks_exact_mut(2).zip(first).zip(second) {
+            out[0] = O::narrow(a);
+            out[1] = O::narrow(b);
+        }
+    }
+}
+
+kernel! {
+    /// Elements of one type as those of another.
+    fn convert[I, O](x: &[I], out: &mut [O]) {
         for (o, &x) in out.iter_mut().zip(x) {
-            *o += x;
+            *o = O::narrow(x.widen());
+        }
+    }
+}
+
+kernel! {
+    /// `out += x`.
+    fn add[I](out: &mut [f32], x: &[I]) {
+        for (o, &x) in out.iter_mut().zip(x) {
+            *o += x.widen();
         }
     }
 }

@@ -9,6 +9,7 @@ mod lanes;
 pub(crate) mod load;
 pub(crate) mod pool;
 pub(crate) mod product;
+pub(crate) mod product_bf16;
 pub(crate) mod sums;
 pub(crate) mod transpose;
 pub(crate) mod update;
@@ -16,9 +17,13 @@ pub(crate) mod winograd;
 
 /// Vector instructions that the machine running the program has.
 ///
-/// A value other than [`Isa::Baseline`] exists only if the instructions were found.
+/// A value other than that of [`Isa::portable`] exists only if the instructions were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Isa(Level);
+pub(crate) struct Isa {
+    level: Level,
+    /// Products of pairs of bf16, beside AVX-512.
+    bf16: bool,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
@@ -32,7 +37,7 @@ pub(crate) enum Level {
 impl Isa {
     /// The best level of this machine.
     pub(crate) fn detect() -> Self {
-        Isa::avx512().or_else(Isa::avx2).unwrap_or_else(Isa::portable)
+        Isa::avx512_bf16().or_else(Isa::avx512).or_else(Isa::avx2).unwrap_or_else(Isa::portable)
     }
 
     /// AVX-512, if this machine has the parts of it that are used.
@@ -43,7 +48,18 @@ impl Isa {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
         {
-            return Some(Isa(Level::Avx512));
+            return Some(Isa { level: Level::Avx512, bf16: false });
+        }
+        None
+    }
+
+    /// AVX-512 with products of bf16, if this machine has both.
+    pub(crate) fn avx512_bf16() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = Isa::avx512()
+            && is_x86_feature_detected!("avx512bf16")
+        {
+            return Some(Isa { bf16: true, ..isa });
         }
         None
     }
@@ -52,14 +68,14 @@ impl Isa {
     pub(crate) fn avx2() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Some(Isa(Level::Avx2));
+            return Some(Isa { level: Level::Avx2, bf16: false });
         }
         None
     }
 
     /// What every machine of this architecture has.
     pub(crate) fn portable() -> Self {
-        Isa(Level::Baseline)
+        Isa { level: Level::Baseline, bf16: false }
     }
 
     /// Every level of this machine, for tests that compare them.
@@ -69,13 +85,20 @@ impl Isa {
     }
 
     pub(crate) fn level(self) -> Level {
-        self.0
+        self.level
+    }
+
+    /// Whether it has products of pairs of bf16.
+    pub(crate) fn has_bf16(self) -> bool {
+        self.bf16
     }
 
     /// The name that people know it by.
     pub(crate) fn name(self) -> &'static str {
-        match self.0 {
+        match self.level {
             Level::Baseline => "baseline",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 if self.bf16 => "AVX-512 with BF16",
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
@@ -85,38 +108,39 @@ impl Isa {
 }
 
 /// Defines a function that runs its body compiled for the instruction level it is given first.
+/// Types of elements stand in brackets after its name.
 macro_rules! kernel {
-    ($(#[$doc:meta])* fn $name:ident $(<$(const $param:ident: $kind:ty),+>)? ($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
+    ($(#[$doc:meta])* fn $name:ident $([$($type:ident),+])? $(<$(const $param:ident: $kind:ty),+>)? ($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
-        pub(crate) fn $name $(<$(const $param: $kind),+>)? (isa: $crate::kernels::Isa, $($arg: $ty),*) {
+        pub(crate) fn $name <$($($type: $crate::element::Element,)+)? $($(const $param: $kind),+)?> (isa: $crate::kernels::Isa, $($arg: $ty),*) {
             #[inline(always)]
-            fn body $(<$(const $param: $kind),+>)? ($($arg: $ty),*) $body
+            fn body <$($($type: $crate::element::Element,)+)? $($(const $param: $kind),+)?> ($($arg: $ty),*) $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2")]
-            fn avx2 $(<$(const $param: $kind),+>)? ($($arg: $ty),*) {
-                body $(::<$($param),+>)? ($($arg),*)
+            fn avx2 <$($($type: $crate::element::Element,)+)? $($(const $param: $kind),+)?> ($($arg: $ty),*) {
+                body ::<$($($type,)+)? $($($param),+)?> ($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-            fn avx512 $(<$(const $param: $kind),+>)? ($($arg: $ty),*) {
-                body $(::<$($param),+>)? ($($arg),*)
+            fn avx512 <$($($type: $crate::element::Element,)+)? $($(const $param: $kind),+)?> ($($arg: $ty),*) {
+                body ::<$($($type,)+)? $($($param),+)?> ($($arg),*)
             }
 
             match isa.level() {
-                $crate::kernels::Level::Baseline => body $(::<$($param),+>)? ($($arg),*),
+                $crate::kernels::Level::Baseline => body ::<$($($type,)+)? $($($param),+)?> ($($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::Level::Avx2 => {
                     // SAFETY: the CPU must have AVX2. `Isa` has private content that `Isa::avx2` alone sets to this level,
                     // after it found the feature.
-                    unsafe { avx2 $(::<$($param),+>)? ($($arg),*) }
+                    unsafe { avx2 ::<$($($type,)+)? $($($param),+)?> ($($arg),*) }
                 }
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::Level::Avx512 => {
-                    // SAFETY: the CPU must have AVX-512 F, BW, DQ and VL. `Isa` has private content that `Isa::detect` alone
+                    // SAFETY: the CPU must have AVX-512 F, BW, DQ and VL. `Isa` has private content that `Isa::avx512` alone
                     // sets to this level, after it found all four features.
-                    unsafe { avx512 $(::<$($param),+>)? ($($arg),*) }
+                    unsafe { avx512 ::<$($($type,)+)? $($($param),+)?> ($($arg),*) }
                 }
             }
         }
@@ -147,7 +171,7 @@ mod tests {
         let (scale, shift) = (numbers(c, 3), numbers(c, 4));
         let t = Affine { scale: &scale, shift: &shift };
         let mut out = vec![0.0; rows * c];
-        load::affine_residual::<true, true>(isa, &x, &r, c, t, t, &mut out, c);
+        load::affine_residual::<_, _, true, true>(isa, &x, &r, c, t, t, &mut out, c);
         let (mut mean, mut m2) = (vec![0.0; c], vec![0.0; c]);
         sums::moments(isa, &x, &mut mean, &mut m2);
         let (mut g, mut gy) = (vec![0.0; c], vec![0.0; c]);

@@ -12,6 +12,7 @@
 
 use super::lanes::Lanes;
 use super::{Isa, Level};
+use crate::element::Element;
 
 /// Rows of a tile.
 pub(crate) const ROWS: usize = 8;
@@ -31,8 +32,8 @@ pub(crate) struct Tap {
 
 /// The left operand: `row` numbers from one row of the result to the next, `step` along the sum.
 #[derive(Clone, Copy)]
-pub(crate) struct Left<'a> {
-    pub(crate) data: &'a [f32],
+pub(crate) struct Left<'a, O = f32> {
+    pub(crate) data: &'a [O],
     pub(crate) row: usize,
     pub(crate) step: usize,
 }
@@ -43,6 +44,35 @@ pub(crate) struct Tile<'a> {
     pub(crate) stride: usize,
     pub(crate) rows: usize,
     pub(crate) width: usize,
+}
+
+/// What products are made of.
+pub(crate) trait Operand: Element {
+    /// Numbers that lie side by side in both operands and are multiplied in one step of the sum.
+    const STEP: usize;
+
+    /// Sets a tile to the sum over `taps` of runs of `steps` steps, or adds it.
+    ///
+    /// # Panics
+    /// As [`product`].
+    fn product(
+        isa: Isa,
+        a: Left<'_, Self>,
+        b: &[Self],
+        taps: &[Tap],
+        steps: usize,
+        out: Tile<'_>,
+        add: bool,
+    );
+}
+
+impl Operand for f32 {
+    const STEP: usize = 1;
+
+    #[inline(always)]
+    fn product(isa: Isa, a: Left<'_>, b: &[f32], taps: &[Tap], steps: usize, out: Tile<'_>, add: bool) {
+        product(isa, a, b, taps, steps, out, add);
+    }
 }
 
 /// Sets a tile to the sum over `taps` of runs of `depth` steps, or adds it.

@@ -9,7 +9,7 @@ kernel! {
     /// Mean and sum of squared deviations of each column of `x`, rows of `mean.len()` numbers.
     ///
     /// Deviations are taken from the first row, which removes what would cancel in `E[x²] − E[x]²`.
-    fn moments(x: &[f32], mean: &mut [f64], m2: &mut [f64]) {
+    fn moments[E](x: &[E], mean: &mut [f64], m2: &mut [f64]) {
         let c = mean.len();
         let rows = (x.len() / c) as f64;
         let mut column = 0;
@@ -18,13 +18,13 @@ kernel! {
             let (mut sum, mut squares) = ([0.0f64; LANES], [0.0f64; LANES]);
             let mut pivot = [0.0f64; LANES];
             for i in 0..width {
-                pivot[i] = f64::from(x[column + i]);
+                pivot[i] = f64::from(x[column + i].widen());
             }
             if width == LANES {
                 for row in x.chunks_exact(c) {
                     let row = &row[column..column + LANES];
                     for i in 0..LANES {
-                        let d = f64::from(row[i]) - pivot[i];
+                        let d = f64::from(row[i].widen()) - pivot[i];
                         sum[i] += d;
                         squares[i] += d * d;
                     }
@@ -32,7 +32,7 @@ kernel! {
             } else {
                 for row in x.chunks_exact(c) {
                     for i in 0..width {
-                        let d = f64::from(row[column + i]) - pivot[i];
+                        let d = f64::from(row[column + i].widen()) - pivot[i];
                         sum[i] += d;
                         squares[i] += d * d;
                     }
@@ -52,7 +52,7 @@ kernel! {
 
 kernel! {
     /// Adds `Σ g` and `Σ g·(y − mean)` of each column.
-    fn gradient(g: &[f32], y: &[f32], mean: &[f32], sum_g: &mut [f64], sum_gy: &mut [f64]) {
+    fn gradient[E](g: &[E], y: &[E], mean: &[f32], sum_g: &mut [f64], sum_gy: &mut [f64]) {
         let c = mean.len();
         let mut column = 0;
         while column < c {
@@ -66,16 +66,17 @@ kernel! {
                 for (g, y) in g.chunks_exact(c).zip(y.chunks_exact(c)) {
                     let (g, y) = (&g[column..column + LANES], &y[column..column + LANES]);
                     for i in 0..LANES {
-                        s[i] += f64::from(g[i]);
-                        t[i] += f64::from(g[i]) * (f64::from(y[i]) - center[i]);
+                        let g = f64::from(g[i].widen());
+                        s[i] += g;
+                        t[i] += g * (f64::from(y[i].widen()) - center[i]);
                     }
                 }
             } else {
                 for (g, y) in g.chunks_exact(c).zip(y.chunks_exact(c)) {
                     for i in 0..width {
-                        let g = f64::from(g[column + i]);
+                        let g = f64::from(g[column + i].widen());
                         s[i] += g;
-                        t[i] += g * (f64::from(y[column + i]) - center[i]);
+                        t[i] += g * (f64::from(y[column + i].widen()) - center[i]);
                     }
                 }
             }
@@ -90,7 +91,7 @@ kernel! {
 
 kernel! {
     /// Adds the sums of the deviations from `pivot`, and of their squares, of each column of `x`.
-    fn add_deviations(x: &[f32], pivot: &[f64], sum: &mut [f64], squares: &mut [f64]) {
+    fn add_deviations[E](x: &[E], pivot: &[f64], sum: &mut [f64], squares: &mut [f64]) {
         let c = pivot.len();
         let mut column = 0;
         while column + LANES <= c {
@@ -100,7 +101,7 @@ kernel! {
             for row in x.chunks_exact(c) {
                 let row = &row[at.clone()];
                 for i in 0..LANES {
-                    let d = f64::from(row[i]) - pivot[i];
+                    let d = f64::from(row[i].widen()) - pivot[i];
                     s[i] += d;
                     t[i] += d * d;
                 }
@@ -113,7 +114,7 @@ kernel! {
         }
         for row in x.chunks_exact(c) {
             for i in column..c {
-                let d = f64::from(row[i]) - pivot[i];
+                let d = f64::from(row[i].widen()) - pivot[i];
                 sum[i] += d;
                 squares[i] += d * d;
             }
@@ -123,10 +124,21 @@ kernel! {
 
 kernel! {
     /// Adds the sum of the first `sum.len()` columns of `x`, rows of `stride` numbers, to `sum`.
-    fn columns(x: &[f32], stride: usize, sum: &mut [f64]) {
+    fn columns[E](x: &[E], stride: usize, sum: &mut [f64]) {
         for row in x.chunks_exact(stride) {
             for (s, &x) in sum.iter_mut().zip(row) {
-                *s += f64::from(x);
+                *s += f64::from(x.widen());
+            }
+        }
+    }
+}
+
+kernel! {
+    /// As [`columns`], of rows two by two with their numbers side by side.
+    fn paired_columns[E](x: &[E], stride: usize, sum: &mut [f64]) {
+        for rows in x.chunks_exact(2 * stride) {
+            for (s, pair) in sum.iter_mut().zip(rows.chunks_exact(2)) {
+                *s += f64::from(pair[0].widen()) + f64::from(pair[1].widen());
             }
         }
     }

@@ -92,7 +92,7 @@ fn chunk(n_rows: usize, products: usize, width: usize) -> usize {
 
 impl<R: Rows> Tiles<'_, R> {
     /// Computes the rows of a cell.
-    pub(crate) fn cell(&self, cell: &mut Cell<'_>, scratch: &mut Scratch) {
+    pub(crate) fn cell(&self, cell: &mut Cell<'_, f32>, scratch: &mut Scratch) {
         let (m, products) = (self.tiling.m(), self.tiling.products());
         let (columns, v) = (self.geometry.out.1, cell.pictures.len());
         let rows = cell.pixels.start / columns..cell.pixels.end / columns;
@@ -158,7 +158,7 @@ impl<R: Rows> Tiles<'_, R> {
         first: usize,
         width: usize,
         tile: &[f32],
-        cell: &mut Cell<'_>,
+        cell: &mut Cell<'_, f32>,
     ) {
         let (m, columns) = (self.tiling.m(), self.geometry.out.1);
         let len = cell.pictures.len() * width;

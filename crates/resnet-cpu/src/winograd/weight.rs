@@ -15,6 +15,7 @@ use super::{FILTER_GRADIENT, GRADIENT, PAD, Tiling, transform};
 use crate::direct::cut::Cut;
 use crate::direct::geometry::Geometry;
 use crate::direct::panels;
+use crate::element::Element;
 use crate::kernels::product::{HALF, Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::kernels::{Isa, load, sums};
 use crate::load::{GradLoad, Load};
@@ -58,18 +59,18 @@ pub(crate) fn cut(op: &Conv2d, geometry: &Geometry, tiling: Tiling) -> Cut {
 }
 
 /// Backward-weight of one op.
-pub(crate) struct WeightPass<'a> {
+pub(crate) struct WeightPass<'a, E> {
     pub(crate) isa: Isa,
     pub(crate) op: &'a Conv2d,
     pub(crate) geometry: &'a Geometry,
     pub(crate) tiling: Tiling,
     pub(crate) cut: Cut,
-    pub(crate) x: Load<'a>,
-    pub(crate) dy: GradLoad<'a>,
+    pub(crate) x: Load<'a, E>,
+    pub(crate) dy: GradLoad<'a, E>,
     pub(crate) with_bias: bool,
 }
 
-impl WeightPass<'_> {
+impl<E: Element> WeightPass<'_, E> {
     /// Sets the sums and `dbias` to those over one chunk of the batch.
     pub(crate) fn chunk(&self, chunk: usize, sums: &mut [f32], dbias: &mut [f64], scratch: &mut Scratch) {
         sums.fill(0.0);
