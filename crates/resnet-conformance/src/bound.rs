@@ -30,6 +30,16 @@
 //! # Fast convolutions
 //! Winograd's algorithm computes the same sums from other products. [`fast`](crate::fast) derives what its rounding adds.
 //!
+//! # Elements of 16 bits
+//! Arithmetic is that of f32. An activation is rounded once more when it is stored: rounding to nearest never changes the order of
+//! two numbers, so the interval of the stored value goes from the rounded lower end to the rounded upper end.
+//! A factor of a convolution's products, a source's value or a weight, may be rounded to the type before it is multiplied, as
+//! tensor cores and dot-product instructions need it, or not: its interval holds both, `2⁻⁸` apart for bf16 (`2⁻¹¹` for f16).
+//! A product of two rounded factors is exact in f32, so what the sum adds is bounded as above.
+//! The bound of a result is therefore `(1 + 2⁻⁸)` times the rounding of a sum whose terms are off by at most
+//! `(2·2⁻⁸ + 2⁻¹⁶)·|aᵢ·bᵢ|`; where both factors are elements already, as a raw source and rounded weights are, nothing but f32's own
+//! bound and the last rounding remain. Three of four cases draw weights that are.
+//!
 //! # Choices
 //! A ReLU mask or a maximum takes one of two branches. Where the interval of the gate holds zero an implementation may take either,
 //! and the result's interval holds both. Elsewhere only one is right.
@@ -48,7 +58,9 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use crate::number::{Number, Sum};
+use resnet_core::DType;
+
+use crate::number::{Number, Sum, nearest};
 
 /// Unit roundoff of f32, with a millionth more for the f64 rounding of the bounds themselves.
 pub const U: f64 = (1.0 + 1e-6) / (1u64 << 24) as f64;
@@ -209,6 +221,20 @@ impl Number for Bounded {
             let value = self.value.where_positive(gate.value);
             Self { value, lo: f64::min(self.lo, 0.0), hi: f64::max(self.hi, 0.0) }
         }
+    }
+    fn stored(self, dtype: DType) -> Self {
+        match dtype {
+            DType::F32 => self,
+            _ => {
+                let [value, lo, hi] = [self.value, self.lo, self.hi].map(|x| nearest(dtype, x));
+                Self { value, lo, hi }
+            }
+        }
+    }
+    fn operand(self, dtype: DType) -> Self {
+        let rounded = self.stored(dtype);
+        let (lo, hi) = (f64::min(self.lo, rounded.lo), f64::max(self.hi, rounded.hi));
+        Self { value: self.value, lo, hi }
     }
 }
 

@@ -3,7 +3,7 @@
 use resnet_core::{Arithmetic, Backend, HostData, HostDataMut, Result, Role, TensorDesc};
 
 use crate::bound::Bounded;
-use crate::reference::Reference;
+use crate::reference::{Buffer, Reference};
 
 /// Short forms for tests.
 pub(crate) trait Lab: Backend {
@@ -118,8 +118,22 @@ pub(crate) fn compare<B: Backend>(
         .run(&mut Reference::bounding(case.arithmetic(backend)))
         .map_err(|e| format!("{op}: the reference failed: {e}"))?;
     let outputs = case.run(backend).map_err(|e| format!("{op}: {}: {e}", backend.name()))?;
+    compare_outputs(backend, op, &outputs, &wanted, worst)
+}
+
+/// Compares every element of every output of a backend with the reference's.
+///
+/// # Errors
+/// As [`compare`].
+pub(crate) fn compare_outputs<B: Backend>(
+    backend: &mut B,
+    op: &str,
+    outputs: &[Output<B::Buffer>],
+    wanted: &[Output<Buffer<Bounded>>],
+    worst: &mut Worst,
+) -> std::result::Result<(), String> {
     let mut failure = None;
-    for (output, wanted) in outputs.iter().zip(&wanted) {
+    for (output, wanted) in outputs.iter().zip(wanted) {
         let got = backend.get(output.desc, &output.buffer).map_err(|e| format!("{op}: download: {e}"))?;
         let wanted = &wanted.buffer.values()[..got.len()];
         if let Err(message) = compare_values(&got, wanted, worst) {

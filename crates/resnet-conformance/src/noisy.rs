@@ -3,6 +3,7 @@
 //! A bound that holds for any input grows with every layer and says nothing about a network after ten of them.
 //! So networks are compared by what f32 rounding *does* to them: the reference is run a few times over [`Noisy`] numbers, which spoil
 //! the result of every single operation by a random error of up to one unit roundoff of f32.
+//! Where activations have 16 bits, what is stored or multiplied is spoiled by up to one unit roundoff of their type besides.
 //! The spread of the results is the effect of rounding on this network with these weights and this batch, its chaos included:
 //! ReLUs that flip, pools whose winner changes, optimizers that divide by almost nothing.
 //!
@@ -19,8 +20,10 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
+use resnet_core::DType;
+
 use crate::bound::U;
-use crate::number::{Number, Sum};
+use crate::number::{Number, Sum, unit_roundoff};
 
 /// How many noisy runs are made.
 pub const N_RUNS: usize = 8;
@@ -34,12 +37,16 @@ pub struct Noisy<const SEED: u64>(f64);
 
 impl<const SEED: u64> Noisy<SEED> {
     fn spoiled(x: f64) -> Self {
+        Self::spoiled_by(x, U)
+    }
+
+    fn spoiled_by(x: f64, roundoff: f64) -> Self {
         // The error follows from the value, as a rounding error does.
         let mut z = x.to_bits() ^ SEED.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let unit = (z ^ (z >> 31)) as i64 as f64 / i64::MAX as f64;
-        Self(x * (1.0 + U * unit))
+        Self(x * (1.0 + roundoff * unit))
     }
 }
 
@@ -94,6 +101,15 @@ impl<const SEED: u64> Number for Noisy<SEED> {
     }
     fn where_positive(self, gate: Self) -> Self {
         Self(self.0.where_positive(gate.0))
+    }
+    fn stored(self, dtype: DType) -> Self {
+        match dtype {
+            DType::F32 => self,
+            _ => Self::spoiled_by(self.0, unit_roundoff(dtype)),
+        }
+    }
+    fn operand(self, dtype: DType) -> Self {
+        self.stored(dtype)
     }
 }
 

@@ -8,6 +8,8 @@
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
+use resnet_core::DType;
+
 /// A real number as the reference knows it.
 pub trait Number:
     Copy
@@ -53,6 +55,41 @@ pub trait Number:
 
     /// The number where `gate > 0`, zero elsewhere.
     fn where_positive(self, gate: Self) -> Self;
+
+    /// The number as an element of this type, rounded to nearest, ties to even.
+    /// What f32 does to it is already in it, so f32 changes nothing.
+    fn stored(self, dtype: DType) -> Self;
+
+    /// The number as a factor of a product over elements of this type: an implementation may round it to the type or not.
+    fn operand(self, _dtype: DType) -> Self {
+        self
+    }
+}
+
+/// Significant bits of a type of elements, its least exponent and its largest one.
+fn format(dtype: DType) -> (i32, i32, i32) {
+    match dtype {
+        DType::F32 => (24, -126, 127),
+        DType::Bf16 => (8, -126, 127),
+        DType::F16 => (11, -14, 15),
+    }
+}
+
+/// The unit roundoff of a type of elements.
+pub fn unit_roundoff(dtype: DType) -> f64 {
+    2f64.powi(-format(dtype).0)
+}
+
+/// The nearest element of a type, of two equally near ones the even one.
+pub fn nearest(dtype: DType, x: f64) -> f64 {
+    if x == 0.0 || !x.is_finite() {
+        return x;
+    }
+    let (bits, least, most) = format(dtype);
+    let exponent = (x.to_bits() >> 52 & 0x7FF) as i32 - 1023;
+    let quantum = 2f64.powi(exponent.max(least) - (bits - 1));
+    let rounded = (x / quantum).round_ties_even() * quantum;
+    if rounded.abs() >= 2f64.powi(most + 1) { f64::INFINITY.copysign(x) } else { rounded }
 }
 
 /// Adds terms up.
@@ -117,6 +154,12 @@ macro_rules! machine_number {
             fn where_positive(self, gate: Self) -> Self {
                 if gate > 0.0 { self } else { 0.0 }
             }
+            fn stored(self, dtype: DType) -> Self {
+                match dtype {
+                    DType::F32 => self,
+                    _ => nearest(dtype, f64::from(self)) as $float,
+                }
+            }
         }
 
         impl Sum<$float> for $float {
@@ -131,3 +174,26 @@ macro_rules! machine_number {
 }
 machine_number!(f64);
 machine_number!(f32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_is_even_on_ties_and_knows_the_ends_of_a_type() {
+        let third = 1.0 / 3.0;
+        assert_eq!(nearest(DType::F32, third), f64::from(third as f32));
+        for (x, want) in [
+            (1.0 + 2f64.powi(-8), 1.0),
+            (1.0 + 2f64.powi(-8) + 2f64.powi(-40), 1.0 + 2f64.powi(-7)),
+            (-1.0 - 3.0 * 2f64.powi(-8), -1.0 - 2f64.powi(-6)),
+            (3.4e38, f64::INFINITY),
+            (2f64.powi(-134), 0.0),
+            (3.0 * 2f64.powi(-134), 2f64.powi(-132)),
+        ] {
+            assert_eq!(nearest(DType::Bf16, x), want, "{x:e}");
+        }
+        assert_eq!(nearest(DType::F16, 65_519.0), 65_504.0);
+        assert_eq!(nearest(DType::F16, -65_520.0), f64::NEG_INFINITY);
+    }
+}

@@ -1,7 +1,7 @@
 //! The worst error of each op against the reference, for people.
 
 use proptest::strategy::{Strategy, ValueTree};
-use resnet_core::Backend;
+use resnet_core::{Backend, DType};
 
 use crate::lab::{Case, Worst, compare};
 use crate::laws::{conv2d, elementwise, loss, norm, pool, runner, update};
@@ -24,20 +24,20 @@ pub struct OpError {
 /// Two backends agree where both are within the bounds of the same reference.
 pub fn worst_errors<B: Backend>(backend: &mut B, cases: u32) -> Vec<OpError> {
     vec![
-        worst(backend, cases, elementwise::pictures()),
-        worst(backend, cases, conv2d::forward()),
-        worst(backend, cases, conv2d::backward_data()),
-        worst(backend, cases, conv2d::backward_weight()),
-        worst(backend, cases, elementwise::forward()),
-        worst(backend, cases, elementwise::backward()),
-        worst(backend, cases, pool::max()),
-        worst(backend, cases, pool::max_backward()),
-        worst(backend, cases, pool::avg()),
-        worst(backend, cases, pool::avg_backward()),
+        worst(backend, cases, elementwise::pictures(DType::F32)),
+        worst(backend, cases, conv2d::forward(DType::F32)),
+        worst(backend, cases, conv2d::backward_data(DType::F32)),
+        worst(backend, cases, conv2d::backward_weight(DType::F32)),
+        worst(backend, cases, elementwise::forward(DType::F32)),
+        worst(backend, cases, elementwise::backward(DType::F32)),
+        worst(backend, cases, pool::max(DType::F32)),
+        worst(backend, cases, pool::max_backward(DType::F32)),
+        worst(backend, cases, pool::avg(DType::F32)),
+        worst(backend, cases, pool::avg_backward(DType::F32)),
         worst(backend, cases, norm::finish()),
         worst(backend, cases, norm::frozen()),
         worst(backend, cases, norm::backward()),
-        worst(backend, cases, loss::loss()),
+        worst(backend, cases, loss::loss(DType::F32)),
         worst(backend, cases, update::grad_norm()),
         worst(backend, cases, update::sgd()),
         worst(backend, cases, update::adam()),

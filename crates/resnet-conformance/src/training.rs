@@ -2,8 +2,8 @@
 
 use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::{
-    Accumulate, Backend, Executor, Freeze, FrozenNorms, Fusion, Graph, LowerOptions, Param, ParamId, Params,
-    Part, Result, TensorDesc,
+    Accumulate, Backend, DType, Executor, Freeze, FrozenNorms, Fusion, Graph, LowerOptions, Param, ParamId,
+    Params, Part, Result, TensorDesc,
 };
 
 use crate::data::Data;
@@ -23,6 +23,8 @@ pub(crate) struct Training {
     pub(crate) lr: f32,
     pub(crate) seed: u64,
     pub(crate) freeze: Freeze,
+    /// Of activations.
+    pub(crate) dtype: DType,
 }
 
 impl Training {
@@ -51,7 +53,8 @@ impl Training {
         params.decay_weights_only(true);
         // With frozen layers the backward pass is to end where they begin.
         let (freeze, input_gradient) = (self.freeze, self.freeze.layers == 0);
-        let options = LowerOptions { input_gradient, freeze, ..LowerOptions::train(BATCH) };
+        let dtype = self.dtype;
+        let options = LowerOptions { input_gradient, freeze, dtype, ..LowerOptions::train(BATCH) };
         let mut exec = Executor::new(backend, &self.graph, options, 0.1)?;
         let mut norm = {
             let bytes = backend.buffer_bytes(&TensorDesc::table(1, 1));
@@ -96,7 +99,8 @@ impl Training {
                 see(spec.name.clone(), params.read(backend, ParamId(i), Part::Value)?);
             }
         }
-        let mut exec = Executor::new(backend, &self.graph, LowerOptions::infer(BATCH), 0.0)?;
+        let mut exec =
+            Executor::new(backend, &self.graph, LowerOptions { dtype, ..LowerOptions::infer(BATCH) }, 0.0)?;
         let pixels: Vec<f32> = data.range(BATCH * shape.len(), -1.0, 1.0);
         exec.load_activations(backend, &pixels)?;
         exec.forward(backend, &mut params)?;

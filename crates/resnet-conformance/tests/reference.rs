@@ -24,3 +24,12 @@ mod rewriting {
         network::fusing_any_graph_changes_nothing();
     }
 }
+
+/// What is stored has 16 bits; the bounds leave room for factors that were rounded or not.
+mod narrow {
+    use resnet_conformance::{Reference, conformance};
+    use resnet_core::DType;
+
+    conformance!(bf16, Reference::<f32>::default(), DType::Bf16);
+    conformance!(f16, Reference::<f32>::default(), DType::F16);
+}

@@ -10,8 +10,8 @@ use resnet_core::{
 
 use crate::buffer::{Buffer, buffer_bytes};
 use crate::choice::Kernel;
-use crate::element::by_dtype;
 use crate::direct::Direct;
+use crate::element::by_dtype;
 use crate::engine::Engine;
 use crate::prepare::Need;
 use crate::threads::Threads;

@@ -32,8 +32,15 @@ pub enum Kernel {
 
 impl Kernel {
     /// All of them.
-    pub const ALL: [Kernel; 7] =
-        [Kernel::Auto, Kernel::Strict, Kernel::Avx512Bf16, Kernel::Avx512, Kernel::Avx2, Kernel::Portable, Kernel::Im2col];
+    pub const ALL: [Kernel; 7] = [
+        Kernel::Auto,
+        Kernel::Strict,
+        Kernel::Avx512Bf16,
+        Kernel::Avx512,
+        Kernel::Avx2,
+        Kernel::Portable,
+        Kernel::Im2col,
+    ];
 
     /// The choice of the environment, `Auto` where there is none.
     pub(crate) fn from_env() -> Result<Self> {

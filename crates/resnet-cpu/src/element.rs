@@ -179,7 +179,9 @@ mod tests {
                 None => break,
             }
         }
-        for (v, want) in [(1.0 + 1.0 / 256.0, 1.0), (1.0 + 3.0 / 256.0, 1.0 + 1.0 / 64.0), (f32::MAX, f32::INFINITY)] {
+        for (v, want) in
+            [(1.0 + 1.0 / 256.0, 1.0), (1.0 + 3.0 / 256.0, 1.0 + 1.0 / 64.0), (f32::MAX, f32::INFINITY)]
+        {
             assert_eq!(<bf16 as Element>::narrow(v).widen(), want);
         }
     }

@@ -1,7 +1,7 @@
 //! Sizing scratch before the first step, so that no op allocates.
 
-use resnet_core::{DType, Result};
 use resnet_core::op::{Conv2d, Op};
+use resnet_core::{DType, Result};
 
 use crate::conv::{backward_data, backward_weight, forward, gather, weights};
 use crate::direct::Direct;

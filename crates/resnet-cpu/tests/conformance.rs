@@ -33,6 +33,18 @@ mod im2col {
     resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Im2col));
 }
 
+/// bf16: by tiles, by products of pairs, and widened.
+mod narrow {
+    use resnet_core::DType;
+    use resnet_cpu::Kernel;
+
+    resnet_conformance::conformance!(auto, crate::with(Kernel::Auto), DType::Bf16);
+    resnet_conformance::conformance!(strict, crate::with(Kernel::Strict), DType::Bf16);
+    resnet_conformance::conformance!(avx512, crate::with(Kernel::Avx512), DType::Bf16);
+    resnet_conformance::conformance!(portable, crate::with(Kernel::Portable), DType::Bf16);
+    resnet_conformance::conformance!(im2col, crate::with(Kernel::Im2col), DType::Bf16);
+}
+
 /// PyTorch's numbers, in f64: what f32 differs from them by is far below the 1e-4 that an import is judged by.
 #[test]
 fn networks_as_pytorch_computes_them() {

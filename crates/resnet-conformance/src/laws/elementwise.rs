@@ -2,11 +2,12 @@
 
 use proptest::prelude::*;
 use resnet_core::op::{Combine, Ingest, Op};
-use resnet_core::{Backend, DType, Result, TensorDesc};
+use resnet_core::{Backend, DType, Result, Role, TensorDesc};
 
 use super::{hold, match_reference, text};
 use crate::data::Data;
 use crate::lab::{Case, Lab, Output, output};
+use crate::number::Number;
 use crate::strategy::forms::{self, GradOutForm, SourceForm};
 use crate::strategy::{seed, shapes};
 use crate::tensors::{OwnedGrad, OwnedGradOut, OwnedSource, Values, finish_sums};
@@ -78,7 +79,7 @@ impl Case for Pictures {
 
     fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Output<B::Buffer>>> {
         let (d, data) = (self.shape.desc(), &mut Data::new(self.seed));
-        let op = Ingest::new(d.n, d.h, d.w, d.c, DType::F32)?;
+        let op = Ingest::new(d.n, d.h, d.w, d.c, d.dtype)?;
         backend.prepare(&[Op::Ingest(op)])?;
         let bytes: Vec<u8> = (0..d.len()).map(|_| data.below(256) as u8).collect();
         let pixels = backend.put_u8(op.pixels_desc(), &bytes)?;
@@ -89,8 +90,8 @@ impl Case for Pictures {
     }
 }
 
-pub(crate) fn forward() -> impl Strategy<Value = Forward> {
-    (shapes::combine(), forms::source(), any::<bool>(), seed()).prop_map(|(op, x, sums, seed)| Forward {
+pub(crate) fn forward(dtype: DType) -> impl Strategy<Value = Forward> {
+    (shapes::combine(dtype), forms::source(), any::<bool>(), seed()).prop_map(|(op, x, sums, seed)| Forward {
         op,
         x,
         sums,
@@ -98,43 +99,42 @@ pub(crate) fn forward() -> impl Strategy<Value = Forward> {
     })
 }
 
-pub(crate) fn backward() -> impl Strategy<Value = Backward> {
-    (shapes::combine(), any::<bool>(), forms::grad_out(), seed()).prop_map(|(op, norm, out, seed)| Backward {
-        op,
-        norm,
-        out,
-        seed,
-    })
+pub(crate) fn backward(dtype: DType) -> impl Strategy<Value = Backward> {
+    (shapes::combine(dtype), any::<bool>(), forms::grad_out(), seed())
+        .prop_map(|(op, norm, out, seed)| Backward { op, norm, out, seed })
 }
 
-pub(crate) fn pictures() -> impl Strategy<Value = Pictures> {
-    (shapes::combine(), seed()).prop_map(|(shape, seed)| Pictures { shape, seed })
+pub(crate) fn pictures(dtype: DType) -> impl Strategy<Value = Pictures> {
+    (shapes::combine(dtype), seed()).prop_map(|(shape, seed)| Pictures { shape, seed })
 }
 
 /// [`Backend::combine`] with its batch sums matches the reference.
-pub fn combine_matches_reference<B: Backend>(make: impl Fn() -> B) {
-    match_reference(make, "combine matches the reference", forward());
+pub fn combine_matches_reference<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    match_reference(make, "combine matches the reference", forward(dtype));
 }
 
 /// [`Backend::combine_backward`] with its epilogue matches the reference.
-pub fn combine_backward_matches_reference<B: Backend>(make: impl Fn() -> B) {
-    match_reference(make, "combine_backward matches the reference", backward());
+pub fn combine_backward_matches_reference<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    match_reference(make, "combine_backward matches the reference", backward(dtype));
 }
 
 /// [`Backend::ingest`] matches the reference.
-pub fn ingest_matches_reference<B: Backend>(make: impl Fn() -> B) {
-    match_reference(make, "ingest matches the reference", pictures());
+pub fn ingest_matches_reference<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    match_reference(make, "ingest matches the reference", pictures(dtype));
 }
 
-/// What is uploaded comes down unchanged, for every role that the host may see.
-pub fn transfers_keep_every_bit<B: Backend>(make: impl Fn() -> B) {
+/// What is uploaded comes down unchanged, for every role that the host may see. Activations of 16 bits are rounded on the way.
+pub fn transfers_keep_every_bit<B: Backend>(make: impl Fn() -> B, dtype: DType) {
     let mut backend = make();
-    hold("what is uploaded comes down unchanged", (shapes::combine(), seed()), |&(shape, seed)| {
+    hold("what is uploaded comes down unchanged", (shapes::combine(dtype), seed()), |&(shape, seed)| {
         let (d, data) = (shape.desc(), &mut Data::new(seed));
         let floats = [d, TensorDesc::weight(d.n, d.h, d.w, d.c), TensorDesc::table(3, d.c)];
         for desc in floats {
-            let sent = data.values(desc.len());
+            let mut sent = data.values(desc.len());
             let buffer = backend.put(desc, &sent).map_err(text)?;
+            if desc.role == Role::Activation {
+                sent.iter_mut().for_each(|v| *v = v.stored(desc.dtype));
+            }
             let got = backend.get(desc, &buffer).map_err(text)?;
             if let Some(i) = (0..sent.len()).find(|&i| sent[i].to_bits() != got[i].to_bits()) {
                 return Err(format!("{desc}: element {i}: sent {:e}, got {:e}", sent[i], got[i]));

@@ -84,23 +84,27 @@ fn start<B: Backend>(
 /// `⟨conv(x, w), dy⟩ = ⟨x, backward_data(dy, w)⟩ = ⟨w, backward_weight(x, dy)⟩`.
 pub fn conv2d_directions_are_adjoint<B: Backend>(make: impl Fn() -> B) {
     let mut backend = make();
-    hold("the three directions of a convolution are adjoint", (shapes::conv2d(), seed()), |(op, seed)| {
-        if !sums(&backend, op) {
-            return Ok(());
-        }
-        let data = &mut Data::new(*seed);
-        let (x, w) = (data.quarters(op.x_desc().len()), data.quarters(op.w_desc().len()));
-        let dy = data.quarters(op.y_desc().len());
-        let forward = dot(&conv_forward(&mut backend, op, &x, &w).map_err(text)?, &dy);
-        let data_side = dot(&conv_data(&mut backend, op, &dy, &w, None).map_err(text)?, &x);
-        let weight_side = dot(&conv_weight(&mut backend, op, &x, &dy, None).map_err(text)?, &w);
-        if forward != data_side || forward != weight_side {
-            return Err(format!(
-                "forward {forward}, backward data {data_side}, backward weight {weight_side}"
-            ));
-        }
-        Ok(())
-    });
+    hold(
+        "the three directions of a convolution are adjoint",
+        (shapes::conv2d(DType::F32), seed()),
+        |(op, seed)| {
+            if !sums(&backend, op) {
+                return Ok(());
+            }
+            let data = &mut Data::new(*seed);
+            let (x, w) = (data.quarters(op.x_desc().len()), data.quarters(op.w_desc().len()));
+            let dy = data.quarters(op.y_desc().len());
+            let forward = dot(&conv_forward(&mut backend, op, &x, &w).map_err(text)?, &dy);
+            let data_side = dot(&conv_data(&mut backend, op, &dy, &w, None).map_err(text)?, &x);
+            let weight_side = dot(&conv_weight(&mut backend, op, &x, &dy, None).map_err(text)?, &w);
+            if forward != data_side || forward != weight_side {
+                return Err(format!(
+                    "forward {forward}, backward data {data_side}, backward weight {weight_side}"
+                ));
+            }
+            Ok(())
+        },
+    );
 }
 
 /// A convolution in groups is one convolution per group, side by side.
@@ -108,7 +112,7 @@ pub fn grouped_is_one_per_group<B: Backend>(make: impl Fn() -> B) {
     let mut backend = make();
     hold(
         "a grouped convolution is one per group",
-        (shapes::conv2d(), 1..=4usize, seed()),
+        (shapes::conv2d(DType::F32), 1..=4usize, seed()),
         |(one, groups, seed)| {
             let data = &mut Data::new(*seed);
             let pad = one.padding();
@@ -158,38 +162,43 @@ pub fn grouped_is_one_per_group<B: Backend>(make: impl Fn() -> B) {
 /// Adding to a gradient is setting it and adding what was there.
 pub fn add_is_set_then_add<B: Backend>(make: impl Fn() -> B) {
     let mut backend = make();
-    hold("add is set then add", (shapes::conv2d(), shapes::max_pool(), seed()), |(conv, pool, seed)| {
-        let data = &mut Data::new(*seed);
-        if !sums(&backend, conv) {
-            return Ok(());
-        }
-        let plus = |set: &[f32], prior: &[f32]| set.iter().zip(prior).map(|(a, b)| a + b).collect::<Vec<_>>();
+    hold(
+        "add is set then add",
+        (shapes::conv2d(DType::F32), shapes::max_pool(DType::F32), seed()),
+        |(conv, pool, seed)| {
+            let data = &mut Data::new(*seed);
+            if !sums(&backend, conv) {
+                return Ok(());
+            }
+            let plus =
+                |set: &[f32], prior: &[f32]| set.iter().zip(prior).map(|(a, b)| a + b).collect::<Vec<_>>();
 
-        let (x, w) = (data.quarters(conv.x_desc().len()), data.quarters(conv.w_desc().len()));
-        let dy = data.quarters(conv.y_desc().len());
-        let prior = data.quarters(x.len());
-        let set = conv_data(&mut backend, conv, &dy, &w, None).map_err(text)?;
-        let added = conv_data(&mut backend, conv, &dy, &w, Some(&prior)).map_err(text)?;
-        same("conv2d_backward_data", &added, &plus(&set, &prior))?;
+            let (x, w) = (data.quarters(conv.x_desc().len()), data.quarters(conv.w_desc().len()));
+            let dy = data.quarters(conv.y_desc().len());
+            let prior = data.quarters(x.len());
+            let set = conv_data(&mut backend, conv, &dy, &w, None).map_err(text)?;
+            let added = conv_data(&mut backend, conv, &dy, &w, Some(&prior)).map_err(text)?;
+            same("conv2d_backward_data", &added, &plus(&set, &prior))?;
 
-        let prior = data.quarters(w.len());
-        let set = conv_weight(&mut backend, conv, &x, &dy, None).map_err(text)?;
-        let added = conv_weight(&mut backend, conv, &x, &dy, Some(&prior)).map_err(text)?;
-        same("conv2d_backward_weight", &added, &plus(&set, &prior))?;
+            let prior = data.quarters(w.len());
+            let set = conv_weight(&mut backend, conv, &x, &dy, None).map_err(text)?;
+            let added = conv_weight(&mut backend, conv, &x, &dy, Some(&prior)).map_err(text)?;
+            same("conv2d_backward_weight", &added, &plus(&set, &prior))?;
 
-        let x = data.quarters(pool.x_desc().len());
-        let dy = data.quarters(pool.y_desc().len());
-        let prior = data.quarters(x.len());
-        let (_, set) = max_pool(&mut backend, pool, &x, &dy, None).map_err(text)?;
-        let (_, added) = max_pool(&mut backend, pool, &x, &dy, Some(&prior)).map_err(text)?;
-        same("max_pool_backward", &added, &plus(&set, &prior))?;
+            let x = data.quarters(pool.x_desc().len());
+            let dy = data.quarters(pool.y_desc().len());
+            let prior = data.quarters(x.len());
+            let (_, set) = max_pool(&mut backend, pool, &x, &dy, None).map_err(text)?;
+            let (_, added) = max_pool(&mut backend, pool, &x, &dy, Some(&prior)).map_err(text)?;
+            same("max_pool_backward", &added, &plus(&set, &prior))?;
 
-        let d = conv.x_desc();
-        let op = Combine::new(d.n, d.h, d.w, d.c, DType::F32).map_err(text)?;
-        let (dz, prior) = (data.quarters(d.len()), data.quarters(d.len()));
-        let added = combine(&mut backend, &op, &dz, &prior).map_err(text)?;
-        same("combine_backward", &added, &plus(&dz, &prior))
-    });
+            let d = conv.x_desc();
+            let op = Combine::new(d.n, d.h, d.w, d.c, DType::F32).map_err(text)?;
+            let (dz, prior) = (data.quarters(d.len()), data.quarters(d.len()));
+            let added = combine(&mut backend, &op, &dz, &prior).map_err(text)?;
+            same("combine_backward", &added, &plus(&dz, &prior))
+        },
+    );
 }
 
 fn combine<B: Backend>(backend: &mut B, op: &Combine, dz: &[f32], prior: &[f32]) -> Result<Vec<f32>> {
@@ -242,33 +251,37 @@ fn avg_pool<B: Backend>(
 /// So the two sides differ by at most `2·γₜ₊₂ · Σ|dy|·max|x|`.
 pub fn pools_are_adjoint<B: Backend>(make: impl Fn() -> B) {
     let mut backend = make();
-    hold("pools are adjoint", (shapes::max_pool(), shapes::avg_pool(), seed()), |(max, avg, seed)| {
-        let data = &mut Data::new(*seed);
-        let (x, dy) = (data.distinct(max.x_desc().len()), data.quarters(max.y_desc().len()));
-        let (y, dx) = max_pool(&mut backend, max, &x, &dy, None).map_err(text)?;
-        let (forward, backward) = (dot(&y, &dy), dot(&x, &dx));
-        if forward != backward {
-            return Err(format!("max-pool: forward {forward}, backward {backward}"));
-        }
+    hold(
+        "pools are adjoint",
+        (shapes::max_pool(DType::F32), shapes::avg_pool(DType::F32), seed()),
+        |(max, avg, seed)| {
+            let data = &mut Data::new(*seed);
+            let (x, dy) = (data.distinct(max.x_desc().len()), data.quarters(max.y_desc().len()));
+            let (y, dx) = max_pool(&mut backend, max, &x, &dy, None).map_err(text)?;
+            let (forward, backward) = (dot(&y, &dy), dot(&x, &dx));
+            if forward != backward {
+                return Err(format!("max-pool: forward {forward}, backward {backward}"));
+            }
 
-        let (x, dy) = (data.quarters(avg.x_desc().len()), data.quarters(avg.y_desc().len()));
-        let (y, dx) = avg_pool(&mut backend, avg, &x, &dy).map_err(text)?;
-        let (forward, backward) = (dot(&y, &dy), dot(&x, &dx));
-        let magnitude: f64 = dy.iter().map(|&d| f64::from(d.abs())).sum::<f64>() * 2.0;
-        let tolerance = 2.0 * gamma(avg.r() * avg.s() + 2) * magnitude;
-        if (forward - backward).abs() > tolerance {
-            return Err(format!(
-                "average pool: forward {forward}, backward {backward}, tolerance {tolerance:e}"
-            ));
-        }
-        Ok(())
-    });
+            let (x, dy) = (data.quarters(avg.x_desc().len()), data.quarters(avg.y_desc().len()));
+            let (y, dx) = avg_pool(&mut backend, avg, &x, &dy).map_err(text)?;
+            let (forward, backward) = (dot(&y, &dy), dot(&x, &dx));
+            let magnitude: f64 = dy.iter().map(|&d| f64::from(d.abs())).sum::<f64>() * 2.0;
+            let tolerance = 2.0 * gamma(avg.r() * avg.s() + 2) * magnitude;
+            if (forward - backward).abs() > tolerance {
+                return Err(format!(
+                    "average pool: forward {forward}, backward {backward}, tolerance {tolerance:e}"
+                ));
+            }
+            Ok(())
+        },
+    );
 }
 
 /// Shifting an image inside its padding shifts nothing else: a window of zeros padded by the op and by hand gives the same.
 pub fn padding_is_zeros_around_the_image<B: Backend>(make: impl Fn() -> B) {
     let mut backend = make();
-    hold("padding is zeros around the image", (shapes::conv2d(), seed()), |(op, seed)| {
+    hold("padding is zeros around the image", (shapes::conv2d(DType::F32), seed()), |(op, seed)| {
         let data = &mut Data::new(*seed);
         let (x, w) = (data.quarters(op.x_desc().len()), data.quarters(op.w_desc().len()));
         let pad = op.padding();

@@ -12,6 +12,7 @@ use crate::strategy::{forms, seed};
 /// A batch of logits; those after `n_valid` are NaN, because they must not matter.
 #[derive(Debug)]
 pub(crate) struct Loss {
+    dtype: DType,
     n: usize,
     n_valid: usize,
     classes: usize,
@@ -30,7 +31,7 @@ impl Case for Loss {
 
     fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Output<B::Buffer>>> {
         let data = &mut Data::new(self.seed);
-        let op = SoftmaxCrossEntropy::new(self.n, self.classes, self.smoothing, DType::F32)?;
+        let op = SoftmaxCrossEntropy::new(self.n, self.classes, self.smoothing, self.dtype)?;
         backend.prepare(&[Op::SoftmaxCrossEntropy(op)])?;
         let desc = op.logits_desc();
         let offset = [0.0, 0.0, 30.0, -200.0][data.below(4)];
@@ -68,13 +69,14 @@ impl Case for Loss {
     }
 }
 
-pub(crate) fn loss() -> impl Strategy<Value = Loss> {
+pub(crate) fn loss(dtype: DType) -> impl Strategy<Value = Loss> {
     let classes =
         prop_oneof![Just(2usize), 3..=20usize, prop::sample::select(vec![31usize, 32, 33, 100, 500])];
     let smoothing = prop_oneof![Just(0.0f32), Just(0.1f32)];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     (1..=8usize, 0..8usize, classes, smoothing, flags, forms::accumulate(), seed()).prop_map(
-        |(n, invalid, classes, smoothing, (mixed, ties, gradient), accumulate, seed)| Loss {
+        move |(n, invalid, classes, smoothing, (mixed, ties, gradient), accumulate, seed)| Loss {
+            dtype,
             n,
             n_valid: n - invalid % n,
             classes,
@@ -89,13 +91,13 @@ pub(crate) fn loss() -> impl Strategy<Value = Loss> {
 }
 
 /// [`Backend::softmax_cross_entropy`] matches the reference: smoothing, two labels, padding rows, ties, metrics set and added.
-pub fn matches_reference<B: Backend>(make: impl Fn() -> B) {
-    match_reference(make, "softmax_cross_entropy matches the reference", loss());
+pub fn matches_reference<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    match_reference(make, "softmax_cross_entropy matches the reference", loss(dtype));
 }
 
 /// Runs three pictures over four classes without a second label; metrics are set.
-fn run<B: Backend>(backend: &mut B, logits: &[f32; 12], labels: [u32; 3]) -> Result<Vec<f32>> {
-    let op = SoftmaxCrossEntropy::new(3, 4, 0.0, DType::F32)?;
+fn run<B: Backend>(backend: &mut B, dtype: DType, logits: &[f32; 12], labels: [u32; 3]) -> Result<Vec<f32>> {
+    let op = SoftmaxCrossEntropy::new(3, 4, 0.0, dtype)?;
     backend.prepare(&[Op::SoftmaxCrossEntropy(op)])?;
     let logits = backend.put(op.logits_desc(), logits)?;
     let a = backend.put_labels(&labels)?;
@@ -109,11 +111,11 @@ fn run<B: Backend>(backend: &mut B, logits: &[f32; 12], labels: [u32; 3]) -> Res
 }
 
 /// A picture whose loss is not finite is counted as such, next to pictures that are fine.
-pub fn non_finite_losses_are_counted<B: Backend>(make: impl Fn() -> B) {
+pub fn non_finite_losses_are_counted<B: Backend>(make: impl Fn() -> B, dtype: DType) {
     let mut logits = [0.5; 12];
     logits[5] = f32::NAN;
     logits[10] = f32::INFINITY;
-    let metrics = match run(&mut make(), &logits, [0, 1, 0]) {
+    let metrics = match run(&mut make(), dtype, &logits, [0, 1, 0]) {
         Ok(metrics) => metrics,
         Err(error) => panic!("softmax_cross_entropy: {error}"),
     };
@@ -125,9 +127,9 @@ pub fn non_finite_losses_are_counted<B: Backend>(make: impl Fn() -> B) {
 }
 
 /// A label that is no class is an error or a loss that is not finite. It is never an address.
-pub fn a_wrong_label_is_no_address<B: Backend>(make: impl Fn() -> B) {
+pub fn a_wrong_label_is_no_address<B: Backend>(make: impl Fn() -> B, dtype: DType) {
     for wrong in [4, 5, 1 << 20, u32::MAX] {
-        match run(&mut make(), &[0.5; 12], [0, wrong, 3]) {
+        match run(&mut make(), dtype, &[0.5; 12], [0, wrong, 3]) {
             Err(Error::Invalid { .. } | Error::Device { .. } | Error::Mismatch { .. }) => {}
             Err(error) => {
                 panic!("softmax_cross_entropy: label {wrong} of 4 classes gave the wrong error: {error}")

@@ -1,7 +1,7 @@
 //! What an op does to memory: the same bits every time, no more than it describes, nothing at all where a buffer is too short.
 
 use proptest::prelude::*;
-use resnet_core::{Backend, Error, HostData, Source};
+use resnet_core::{Backend, DType, Error, HostData, Source};
 
 use super::probe::{Arena, probes};
 use super::{conv2d, elementwise, hold, loss, norm, pool, text, update};
@@ -10,27 +10,27 @@ use crate::lab::{Case, Lab};
 use crate::strategy::{seed, shapes};
 
 /// The same op on the same values gives the same bits: on one backend twice, and on two that are made alike.
-pub fn repeat_is_bit_equal<B: Backend>(make: impl Fn() -> B) {
-    same_bits(make(), make());
+pub fn repeat_is_bit_equal<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    same_bits(make(), make(), dtype);
 }
 
 /// Two backends give the same bits. For configurations that must not change a result, such as the number of threads.
-pub fn same_bits<B: Backend>(mut a: B, mut b: B) {
+pub fn same_bits<B: Backend>(mut a: B, mut b: B, dtype: DType) {
     let both = &mut (&mut a, &mut b);
-    same_bits_of(both, conv2d::forward());
-    same_bits_of(both, conv2d::backward_data());
-    same_bits_of(both, conv2d::backward_weight());
-    same_bits_of(both, elementwise::forward());
-    same_bits_of(both, elementwise::backward());
-    same_bits_of(both, elementwise::pictures());
-    same_bits_of(both, pool::max());
-    same_bits_of(both, pool::max_backward());
-    same_bits_of(both, pool::avg());
-    same_bits_of(both, pool::avg_backward());
+    same_bits_of(both, conv2d::forward(dtype));
+    same_bits_of(both, conv2d::backward_data(dtype));
+    same_bits_of(both, conv2d::backward_weight(dtype));
+    same_bits_of(both, elementwise::forward(dtype));
+    same_bits_of(both, elementwise::backward(dtype));
+    same_bits_of(both, elementwise::pictures(dtype));
+    same_bits_of(both, pool::max(dtype));
+    same_bits_of(both, pool::max_backward(dtype));
+    same_bits_of(both, pool::avg(dtype));
+    same_bits_of(both, pool::avg_backward(dtype));
     same_bits_of(both, norm::finish());
     same_bits_of(both, norm::frozen());
     same_bits_of(both, norm::backward());
-    same_bits_of(both, loss::loss());
+    same_bits_of(both, loss::loss(dtype));
     same_bits_of(both, update::grad_norm());
     same_bits_of(both, update::sgd());
     same_bits_of(both, update::adam());
@@ -64,9 +64,9 @@ fn bits<B: Backend>(backend: &mut B, case: &impl Case) -> Result<Bits, String> {
 }
 
 /// A buffer may hold one tensor after another, of any shapes: results are those of fresh buffers.
-pub fn buffers_can_be_reused<B: Backend>(make: impl Fn() -> B) {
+pub fn buffers_can_be_reused<B: Backend>(make: impl Fn() -> B, dtype: DType) {
     let mut backend = make();
-    let ops = prop::collection::vec(shapes::conv2d(), 2..=4);
+    let ops = prop::collection::vec(shapes::conv2d(dtype), 2..=4);
     hold("a buffer may hold one tensor after another", (ops, seed()), |(ops, seed)| {
         let data = &mut Data::new(*seed);
         let mut most = |desc: fn(&resnet_core::op::Conv2d) -> resnet_core::TensorDesc| {
@@ -100,10 +100,10 @@ pub fn buffers_can_be_reused<B: Backend>(make: impl Fn() -> B) {
 }
 
 /// Each argument of each op in turn is too short: the op is refused with [`Error::Length`], and no output has changed.
-pub fn short_buffers_are_refused<B: Backend>(make: impl Fn() -> B) {
+pub fn short_buffers_are_refused<B: Backend>(make: impl Fn() -> B, dtype: DType) {
     let backend = &mut make();
     for probe in probes::<B>() {
-        let (result, arena) = probe.run(backend, None, 0);
+        let (result, arena) = probe.run(backend, dtype, None, 0);
         if let Err(error) = result {
             panic!("{}: with buffers of the right size: {error}", probe.name);
         }
@@ -113,7 +113,7 @@ pub fn short_buffers_are_refused<B: Backend>(make: impl Fn() -> B) {
             if arena.slots[short].before.len() < 2 {
                 continue;
             }
-            let (result, arena) = probe.run(backend, Some(short), 0);
+            let (result, arena) = probe.run(backend, dtype, Some(short), 0);
             let arg = arena.slots[short].arg;
             match result {
                 Err(Error::Length { .. }) => {}
@@ -133,10 +133,10 @@ pub fn short_buffers_are_refused<B: Backend>(make: impl Fn() -> B) {
 }
 
 /// Nothing behind a tensor is written, however much longer its buffer is.
-pub fn nothing_behind_a_tensor_is_written<B: Backend>(make: impl Fn() -> B) {
+pub fn nothing_behind_a_tensor_is_written<B: Backend>(make: impl Fn() -> B, dtype: DType) {
     let backend = &mut make();
     for probe in probes::<B>() {
-        let (result, arena) = probe.run(backend, None, 4096);
+        let (result, arena) = probe.run(backend, dtype, None, 4096);
         if let Err(error) = result {
             panic!("{}: with longer buffers: {error}", probe.name);
         }
@@ -158,11 +158,11 @@ fn changed(now: &[f32], before: &[f32], from: usize) -> Option<usize> {
 }
 
 /// An upload or download of another length or type than the tensor's is refused.
-pub fn wrong_host_data_is_refused<B: Backend>(make: impl Fn() -> B) {
+pub fn wrong_host_data_is_refused<B: Backend>(make: impl Fn() -> B, dtype: DType) {
     use resnet_core::{HostDataMut, TensorDesc};
     let backend = &mut make();
-    let arena = &mut Arena::new(None, 0);
-    let desc = TensorDesc::activation(resnet_core::DType::F32, 1, 2, 3, 4);
+    let arena = &mut Arena::new(dtype, None, 0);
+    let desc = TensorDesc::activation(dtype, 1, 2, 3, 4);
     let buffer = match arena.plain(backend, desc) {
         Ok(mut buffer) => {
             for (what, data) in [

@@ -2,6 +2,7 @@
 //!
 //! - `*_matches_reference`: each op, in every form, inside the derived bound of the reference:
 //!   [`conv2d`], [`elementwise`], [`pool`], [`norm`], [`loss`], [`update`].
+//! - [`sums`]: statistics are those of the values as they were stored.
 //! - [`exact`]: laws that need no oracle, on numbers that f32 adds and multiplies without rounding, so that they hold to the bit.
 //! - [`network`]: three training steps; and fusion, which is a law of the core.
 //! - [`memory`]: repeat, reuse, short buffers, and what lies behind a tensor.
@@ -19,6 +20,7 @@ pub mod network;
 pub mod norm;
 pub mod pool;
 mod probe;
+pub mod sums;
 pub mod update;
 
 use proptest::strategy::Strategy;

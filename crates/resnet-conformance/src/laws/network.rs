@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use resnet_core::op::Optimizer;
 use resnet_core::zoo::{Block, ResNetSpec, Shortcut, Variant};
-use resnet_core::{Backend, Freeze, FrozenNorms};
+use resnet_core::{Backend, DType, Freeze, FrozenNorms};
 
 use super::{cases, hold_cases, text};
 use crate::bound::U;
@@ -52,13 +52,14 @@ fn freeze() -> impl Strategy<Value = Freeze> {
 }
 
 /// Three training steps and an inference on a backend and on the reference, from the same weights and pictures.
-fn train<B: Backend>(make: impl Fn() -> B, spec: ResNetSpec, rule: Optimizer, lr: f32) {
-    fine_tune(make, spec, None, rule, lr);
+fn train<B: Backend>(make: impl Fn() -> B, dtype: DType, spec: ResNetSpec, rule: Optimizer, lr: f32) {
+    fine_tune(make, dtype, spec, None, rule, lr);
 }
 
 /// As [`train`], with what stands before a layer frozen, or all normalisations.
 fn fine_tune<B: Backend>(
     make: impl Fn() -> B,
+    dtype: DType,
     spec: ResNetSpec,
     frozen: Option<(&str, FrozenNorms)>,
     rule: Optimizer,
@@ -68,7 +69,7 @@ fn fine_tune<B: Backend>(
         let graph = spec.build().map_err(text)?;
         let freeze = frozen.map(|(until, norms)| Freeze::until(&graph, until, norms)).transpose();
         let freeze = freeze.map_err(text)?.unwrap_or_default();
-        let training = Training { graph, rule, lr, seed: 20_151_210, freeze };
+        let training = Training { graph, rule, lr, seed: 20_151_210, freeze, dtype };
         let got = training.run(&mut make()).map_err(text)?;
         training.spread().map_err(text)?.explain(&got, U, U)
     };
@@ -83,43 +84,43 @@ const ADAM: Optimizer = Optimizer::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, w
 const ADAMW: Optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-2 };
 
 /// v1 with basic blocks and projections, by SGD with momentum.
-pub fn v1_basic_trains<B: Backend>(make: impl Fn() -> B) {
-    train(make, tiny(Variant::V1, Block::Basic, Shortcut::Projection), SGD, 0.1);
+pub fn v1_basic_trains<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    train(make, dtype, tiny(Variant::V1, Block::Basic, Shortcut::Projection), SGD, 0.1);
 }
 
 /// v1 with grouped bottlenecks, by Adam.
-pub fn v1_bottleneck_trains<B: Backend>(make: impl Fn() -> B) {
-    train(make, tiny(Variant::V1, Block::Bottleneck, Shortcut::Projection), ADAM, 1e-2);
+pub fn v1_bottleneck_trains<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    train(make, dtype, tiny(Variant::V1, Block::Bottleneck, Shortcut::Projection), ADAM, 1e-2);
 }
 
 /// v1.5 with pooled shortcuts, by AdamW.
-pub fn v1_5_pooled_trains<B: Backend>(make: impl Fn() -> B) {
-    train(make, tiny(Variant::V1_5, Block::Bottleneck, Shortcut::Pooled), ADAMW, 1e-2);
+pub fn v1_5_pooled_trains<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    train(make, dtype, tiny(Variant::V1_5, Block::Bottleneck, Shortcut::Pooled), ADAMW, 1e-2);
 }
 
 /// v2, by SGD with Nesterov's momentum.
-pub fn v2_trains<B: Backend>(make: impl Fn() -> B) {
-    train(make, tiny(Variant::V2, Block::Basic, Shortcut::Projection), NESTEROV, 0.1);
+pub fn v2_trains<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    train(make, dtype, tiny(Variant::V2, Block::Basic, Shortcut::Projection), NESTEROV, 0.1);
 }
 
 /// A network without shortcuts, by SGD.
-pub fn plain_trains<B: Backend>(make: impl Fn() -> B) {
-    train(make, tiny(Variant::Plain, Block::Basic, Shortcut::Projection), SGD, 0.1);
+pub fn plain_trains<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    train(make, dtype, tiny(Variant::Plain, Block::Basic, Shortcut::Projection), SGD, 0.1);
 }
 
 /// v1 with shortcuts that have no parameters (option A), by SGD.
-pub fn zero_padded_shortcut_trains<B: Backend>(make: impl Fn() -> B) {
-    train(make, tiny(Variant::V1, Block::Basic, Shortcut::ZeroPad), SGD, 0.1);
+pub fn zero_padded_shortcut_trains<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    train(make, dtype, tiny(Variant::V1, Block::Basic, Shortcut::ZeroPad), SGD, 0.1);
 }
 
 /// v1.5 with the stem and the first stage frozen, their normalisations too, by SGD.
-pub fn frozen_layers_train<B: Backend>(make: impl Fn() -> B) {
+pub fn frozen_layers_train<B: Backend>(make: impl Fn() -> B, dtype: DType) {
     let spec = tiny(Variant::V1_5, Block::Basic, Shortcut::Projection);
-    fine_tune(make, spec, Some(("layer2", FrozenNorms::OfFrozenLayers)), SGD, 0.1);
+    fine_tune(make, dtype, spec, Some(("layer2", FrozenNorms::OfFrozenLayers)), SGD, 0.1);
 }
 
 /// v2 with the stem frozen and all normalisations, by AdamW: gradients pass through running statistics.
-pub fn frozen_norms_train<B: Backend>(make: impl Fn() -> B) {
+pub fn frozen_norms_train<B: Backend>(make: impl Fn() -> B, dtype: DType) {
     let spec = tiny(Variant::V2, Block::Bottleneck, Shortcut::Projection);
-    fine_tune(make, spec, Some(("layer1", FrozenNorms::All)), ADAMW, 1e-2);
+    fine_tune(make, dtype, spec, Some(("layer1", FrozenNorms::All)), ADAMW, 1e-2);
 }

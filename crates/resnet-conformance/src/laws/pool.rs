@@ -124,51 +124,51 @@ fn exact_values() -> impl Strategy<Value = Values> {
     prop_oneof![Just(Values::Distinct), Just(Values::Ties)]
 }
 
-pub(crate) fn max() -> impl Strategy<Value = Max> {
-    (shapes::max_pool(), forms::source(), exact_values(), any::<bool>(), any::<bool>(), seed())
+pub(crate) fn max(dtype: DType) -> impl Strategy<Value = Max> {
+    (shapes::max_pool(dtype), forms::source(), exact_values(), any::<bool>(), any::<bool>(), seed())
         .prop_map(|(op, x, values, index, sums, seed)| Max { op, x, values, index, sums, seed })
 }
 
-pub(crate) fn max_backward() -> impl Strategy<Value = MaxBackward> {
-    (shapes::max_pool(), exact_values(), any::<bool>(), forms::grad_out(), seed())
+pub(crate) fn max_backward(dtype: DType) -> impl Strategy<Value = MaxBackward> {
+    (shapes::max_pool(dtype), exact_values(), any::<bool>(), forms::grad_out(), seed())
         .prop_map(|(op, values, norm, out, seed)| MaxBackward { op, values, norm, out, seed })
 }
 
-pub(crate) fn avg() -> impl Strategy<Value = Avg> {
-    (shapes::avg_pool(), forms::source(), seed()).prop_map(|(op, x, seed)| Avg { op, x, seed })
+pub(crate) fn avg(dtype: DType) -> impl Strategy<Value = Avg> {
+    (shapes::avg_pool(dtype), forms::source(), seed()).prop_map(|(op, x, seed)| Avg { op, x, seed })
 }
 
-pub(crate) fn avg_backward() -> impl Strategy<Value = AvgBackward> {
-    (shapes::avg_pool(), any::<bool>(), forms::grad_out(), seed())
+pub(crate) fn avg_backward(dtype: DType) -> impl Strategy<Value = AvgBackward> {
+    (shapes::avg_pool(dtype), any::<bool>(), forms::grad_out(), seed())
         .prop_map(|(op, norm, out, seed)| AvgBackward { op, norm, out, seed })
 }
 
 /// [`Backend::max_pool`] matches the reference: maxima, winners on ties, batch sums.
-pub fn max_matches_reference<B: Backend>(make: impl Fn() -> B) {
-    match_reference(make, "max_pool matches the reference", max());
+pub fn max_matches_reference<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    match_reference(make, "max_pool matches the reference", max(dtype));
 }
 
 /// [`Backend::max_pool_backward`] matches the reference.
-pub fn max_backward_matches_reference<B: Backend>(make: impl Fn() -> B) {
-    match_reference(make, "max_pool_backward matches the reference", max_backward());
+pub fn max_backward_matches_reference<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    match_reference(make, "max_pool_backward matches the reference", max_backward(dtype));
 }
 
 /// [`Backend::avg_pool`] matches the reference.
-pub fn avg_matches_reference<B: Backend>(make: impl Fn() -> B) {
-    match_reference(make, "avg_pool matches the reference", avg());
+pub fn avg_matches_reference<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    match_reference(make, "avg_pool matches the reference", avg(dtype));
 }
 
 /// [`Backend::avg_pool_backward`] matches the reference.
-pub fn avg_backward_matches_reference<B: Backend>(make: impl Fn() -> B) {
-    match_reference(make, "avg_pool_backward matches the reference", avg_backward());
+pub fn avg_backward_matches_reference<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    match_reference(make, "avg_pool_backward matches the reference", avg_backward(dtype));
 }
 
 /// The first NaN of a window wins over everything, and a NaN passes a ReLU.
-pub fn nan_wins<B: Backend>(make: impl Fn() -> B) {
+pub fn nan_wins<B: Backend>(make: impl Fn() -> B, dtype: DType) {
     let run = |backend: &mut B, relu: bool| -> Result<(Vec<f32>, Vec<f32>, Vec<f32>)> {
         // Two windows of 1 × 3: the first holds NaN twice, the second an infinity and no NaN.
         let x = [7.0, f32::NAN, f32::NAN, 1.0, f32::INFINITY, 2.0];
-        let op = MaxPool::new((1, 1, 6, 1), (1, 3), 3, Padding::default(), PadValue::NegInf, DType::F32)?;
+        let op = MaxPool::new((1, 1, 6, 1), (1, 3), 3, Padding::default(), PadValue::NegInf, dtype)?;
         backend.prepare(&[Op::MaxPool(op)])?;
         let raw = backend.put(op.x_desc(), &x)?;
         let mut y = backend.poisoned(op.y_desc())?;

@@ -32,14 +32,16 @@ pub(super) struct Slot<Buf> {
 /// Hands out buffers: one of them may be too short, and all may be longer than needed.
 #[derive(Debug)]
 pub(super) struct Arena<Buf> {
+    /// Of activations.
+    dtype: DType,
     short: Option<usize>,
     extra: usize,
     pub(super) slots: Vec<Slot<Buf>>,
 }
 
 impl<Buf> Arena<Buf> {
-    pub(super) fn new(short: Option<usize>, extra: usize) -> Self {
-        Self { short, extra, slots: Vec::new() }
+    pub(super) fn new(dtype: DType, short: Option<usize>, extra: usize) -> Self {
+        Self { dtype, short, extra, slots: Vec::new() }
     }
 
     /// A buffer that is no argument.
@@ -122,10 +124,11 @@ impl<B: Backend> Probe<B> {
     pub(super) fn run(
         &self,
         backend: &mut B,
+        dtype: DType,
         short: Option<usize>,
         extra: usize,
     ) -> (Result<()>, Arena<B::Buffer>) {
-        let mut arena = Arena::new(short, extra);
+        let mut arena = Arena::new(dtype, short, extra);
         let result = (self.call)(backend, &mut arena);
         (result, arena)
     }
@@ -156,8 +159,8 @@ pub(super) fn probes<B: Backend>() -> Vec<Probe<B>> {
 
 const IMAGE: (usize, usize, usize, usize) = (2, 6, 6, C);
 
-fn conv_op() -> Result<Conv2d> {
-    Conv2d::new(IMAGE, C, (3, 3), 2, Padding::all(1), 1, DType::F32)
+fn conv_op(dtype: DType) -> Result<Conv2d> {
+    Conv2d::new(IMAGE, C, (3, 3), 2, Padding::all(1), 1, dtype)
 }
 
 fn table(rows: usize) -> TensorDesc {
@@ -246,7 +249,7 @@ impl<Buf> Out<Buf> {
 }
 
 fn ingest<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
-    let op = Ingest::new(IMAGE.0, IMAGE.1, IMAGE.2, C, DType::F32)?;
+    let op = Ingest::new(IMAGE.0, IMAGE.1, IMAGE.2, C, arena.dtype)?;
     backend.prepare(&[Op::Ingest(op)])?;
     let args = [("pixels", false, op.pixels_desc()), ("affine", false, table(2)), ("x", true, op.x_desc())];
     let [pixels, affine, mut x] = arena.buffers(backend, args)?;
@@ -256,7 +259,7 @@ fn ingest<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<(
 }
 
 fn conv2d<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
-    let op = conv_op()?;
+    let op = conv_op(arena.dtype)?;
     backend.prepare(&[Op::Conv2d(op)])?;
     let x = arena.buffers(backend, source_args(op.x_desc()))?;
     let args = [
@@ -272,7 +275,7 @@ fn conv2d<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<(
 }
 
 fn conv2d_backward_data<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
-    let op = conv_op()?;
+    let op = conv_op(arena.dtype)?;
     backend.prepare(&[Op::Conv2dBackwardData(op)])?;
     let dy = arena.buffers(backend, grad_args(op.y_desc()))?;
     let [w] = arena.buffers(backend, [("w", false, op.w_desc())])?;
@@ -283,7 +286,7 @@ fn conv2d_backward_data<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer
 }
 
 fn conv2d_backward_weight<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
-    let op = conv_op()?;
+    let op = conv_op(arena.dtype)?;
     backend.prepare(&[Op::Conv2dBackwardWeight(op)])?;
     let x = arena.buffers(backend, source_args(op.x_desc()))?;
     let dy = arena.buffers(backend, grad_args(op.y_desc()))?;
@@ -296,12 +299,12 @@ fn conv2d_backward_weight<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buff
     result
 }
 
-fn combine_op() -> Result<Combine> {
-    Combine::new(IMAGE.0, IMAGE.1, IMAGE.2, C, DType::F32)
+fn combine_op(dtype: DType) -> Result<Combine> {
+    Combine::new(IMAGE.0, IMAGE.1, IMAGE.2, C, dtype)
 }
 
 fn combine<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
-    let op = combine_op()?;
+    let op = combine_op(arena.dtype)?;
     backend.prepare(&[Op::Combine(op)])?;
     let x = arena.buffers(backend, source_args(op.desc()))?;
     let [mut z, mut sums] = arena.buffers(backend, [("z", true, op.desc()), ("sums", true, sums())])?;
@@ -311,7 +314,7 @@ fn combine<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<
 }
 
 fn combine_backward<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
-    let op = combine_op()?;
+    let op = combine_op(arena.dtype)?;
     backend.prepare(&[Op::CombineBackward(op)])?;
     let dz = arena.buffers(backend, grad_args(op.desc()))?;
     let mut out = Out::new(arena.buffers(backend, Out::<B::Buffer>::args(op.desc()))?);
@@ -320,12 +323,12 @@ fn combine_backward<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -
     result
 }
 
-fn max_pool_op() -> Result<MaxPool> {
-    MaxPool::new(IMAGE, (3, 3), 2, Padding::all(1), PadValue::NegInf, DType::F32)
+fn max_pool_op(dtype: DType) -> Result<MaxPool> {
+    MaxPool::new(IMAGE, (3, 3), 2, Padding::all(1), PadValue::NegInf, dtype)
 }
 
 fn max_pool<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
-    let op = max_pool_op()?;
+    let op = max_pool_op(arena.dtype)?;
     backend.prepare(&[Op::MaxPool(op)])?;
     let x = arena.buffers(backend, source_args(op.x_desc()))?;
     let args = [("y", true, op.y_desc()), ("index", true, op.index_desc()), ("sums", true, sums())];
@@ -336,7 +339,7 @@ fn max_pool<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result
 }
 
 fn max_pool_backward<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
-    let op = max_pool_op()?;
+    let op = max_pool_op(arena.dtype)?;
     backend.prepare(&[Op::MaxPool(op)])?;
     let dy = arena.buffers(backend, grad_args(op.y_desc()))?;
     let [index] = arena.buffers(backend, [("index", false, op.index_desc())])?;
@@ -346,12 +349,12 @@ fn max_pool_backward<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) 
     result
 }
 
-fn avg_pool_op() -> Result<AvgPool> {
-    AvgPool::new(IMAGE, (2, 2), 2, Padding::default(), DType::F32)
+fn avg_pool_op(dtype: DType) -> Result<AvgPool> {
+    AvgPool::new(IMAGE, (2, 2), 2, Padding::default(), dtype)
 }
 
 fn avg_pool<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
-    let op = avg_pool_op()?;
+    let op = avg_pool_op(arena.dtype)?;
     backend.prepare(&[Op::AvgPool(op)])?;
     let x = arena.buffers(backend, source_args(op.x_desc()))?;
     let [mut y] = arena.buffers(backend, [("y", true, op.y_desc())])?;
@@ -361,7 +364,7 @@ fn avg_pool<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result
 }
 
 fn avg_pool_backward<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
-    let op = avg_pool_op()?;
+    let op = avg_pool_op(arena.dtype)?;
     backend.prepare(&[Op::AvgPool(op)])?;
     let dy = arena.buffers(backend, grad_args(op.y_desc()))?;
     let mut out = Out::new(arena.buffers(backend, Out::<B::Buffer>::args(op.x_desc()))?);
@@ -436,7 +439,7 @@ fn norm_backward_finish<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer
 }
 
 fn softmax_cross_entropy<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
-    let op = SoftmaxCrossEntropy::new(C, 10, 0.1, DType::F32)?;
+    let op = SoftmaxCrossEntropy::new(C, 10, 0.1, arena.dtype)?;
     backend.prepare(&[Op::SoftmaxCrossEntropy(op)])?;
     let args = [
         ("logits", false, op.logits_desc()),

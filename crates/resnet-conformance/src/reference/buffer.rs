@@ -1,6 +1,6 @@
 //! Memory of the reference: numbers in host order, whatever the role.
 
-use resnet_core::{Error, HostData, HostDataMut, Result, Role, TensorDesc};
+use resnet_core::{DType, Error, HostData, HostDataMut, Result, Role, TensorDesc};
 
 use crate::number::Number;
 
@@ -63,7 +63,10 @@ pub(super) fn upload<T: Number>(desc: &TensorDesc, src: HostData<'_>, dst: &mut 
     check(desc, src.len(), type_name(&src))?;
     let dst = dst.write("upload", "dst", desc.len())?;
     match src {
-        HostData::F32(src) => dst.iter_mut().zip(src).for_each(|(d, &s)| *d = T::exact(f64::from(s))),
+        HostData::F32(src) => {
+            let dtype = if desc.role == Role::Activation { desc.dtype } else { DType::F32 };
+            dst.iter_mut().zip(src).for_each(|(d, &s)| *d = T::exact(f64::from(s)).stored(dtype));
+        }
         HostData::U8(src) => dst.iter_mut().zip(src).for_each(|(d, &s)| *d = T::exact(f64::from(s))),
         HostData::U32(src) => dst.iter_mut().zip(src).for_each(|(d, &s)| *d = T::exact(f64::from(s))),
     }

@@ -16,7 +16,7 @@ pub(super) fn forward<T: Number>(
     let values = values("combine", &op.desc(), x)?;
     let z = z.write("combine", "z", values.len())?;
     let sums = sums_out("combine", op.c(), sums)?;
-    z.copy_from_slice(&values);
+    z.iter_mut().zip(values).for_each(|(z, value)| *z = value.stored(op.dtype()));
     batch_sums(op.c(), z, sums);
     Ok(())
 }
@@ -41,7 +41,7 @@ pub(super) fn ingest<T: Number>(
     let (scale, shift) = affine.read("ingest", "affine", 2 * c)?.split_at(c);
     let x = x.write("ingest", "x", n)?;
     for i in 0..n {
-        x[i] = sum([scale[i % c] * pixels[i], shift[i % c]]);
+        x[i] = sum([scale[i % c] * pixels[i], shift[i % c]]).stored(op.x_desc().dtype);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Convolution in its three directions. All three visit the same taps and differ only in which factor they solve for.
 
 use resnet_core::op::Conv2d;
-use resnet_core::{Accumulate, Arithmetic, GradOut, GradSource, Result, Source};
+use resnet_core::{Accumulate, Arithmetic, DType, GradOut, GradSource, Result, Source};
 
 use super::Buffer;
 use super::source::{batch_sums, gradients, put, sums_out, values, write_gradient};
@@ -54,6 +54,11 @@ impl Channels {
     }
 }
 
+/// Factors of products over elements of a type.
+fn operands<T: Number>(dtype: DType, values: &[T]) -> Vec<T> {
+    values.iter().map(|v| v.operand(dtype)).collect()
+}
+
 pub(super) fn forward<T: Number>(
     op: &Conv2d,
     arithmetic: Arithmetic,
@@ -64,8 +69,8 @@ pub(super) fn forward<T: Number>(
     sums: Option<&mut Buffer<T>>,
 ) -> Result<()> {
     const OP: &str = "conv2d";
-    let x = values(OP, &op.x_desc(), x)?;
-    let w = w.read(OP, "w", op.w_desc().len())?;
+    let x = operands(op.dtype(), &values(OP, &op.x_desc(), x)?);
+    let w = &operands(op.dtype(), w.read(OP, "w", op.w_desc().len())?)[..];
     let bias = bias.map(|bias| bias.read(OP, "bias", op.k())).transpose()?;
     let y = y.write(OP, "y", op.y_desc().len())?;
     let sums = sums_out(OP, op.k(), sums)?;
@@ -87,7 +92,7 @@ pub(super) fn forward<T: Number>(
         if let Some(bias) = bias {
             acc.add(bias[i % op.k()]);
         }
-        *y = acc.total();
+        *y = acc.total().stored(op.dtype());
     }
     batch_sums(op.k(), y, sums);
     Ok(())
@@ -101,8 +106,8 @@ pub(super) fn backward_data<T: Number>(
     dx: GradOut<'_, Buffer<T>>,
 ) -> Result<()> {
     const OP: &str = "conv2d_backward_data";
-    let dy = gradients(OP, &op.y_desc(), dy)?;
-    let w = w.read(OP, "w", op.w_desc().len())?;
+    let dy = operands(op.dtype(), &gradients(OP, &op.y_desc(), dy)?);
+    let w = &operands(op.dtype(), w.read(OP, "w", op.w_desc().len())?)[..];
 
     let ch = Channels::of(op);
     let mut acc = vec![T::Sum::default(); op.x_desc().len()];
@@ -130,8 +135,8 @@ pub(super) fn backward_weight<T: Number>(
     accumulate: Accumulate,
 ) -> Result<()> {
     const OP: &str = "conv2d_backward_weight";
-    let x = values(OP, &op.x_desc(), x)?;
-    let dy = gradients(OP, &op.y_desc(), dy)?;
+    let x = operands(op.dtype(), &values(OP, &op.x_desc(), x)?);
+    let dy = operands(op.dtype(), &gradients(OP, &op.y_desc(), dy)?);
     let dw = dw.write(OP, "dw", op.w_desc().len())?;
     let dbias = dbias.map(|dbias| dbias.write(OP, "dbias", op.k())).transpose()?;
 

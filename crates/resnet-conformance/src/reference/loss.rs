@@ -62,7 +62,8 @@ pub(super) fn softmax_cross_entropy<T: Number>(
         if let Some(d) = dlogits {
             for j in 0..classes {
                 let share = exps[j] / total - target(j);
-                d[j] = share * grad_scale / T::exact(targets.n_valid as f64);
+                let gradient = share * grad_scale / T::exact(targets.n_valid as f64);
+                d[j] = gradient.stored(op.logits_desc().dtype);
             }
         }
 

@@ -76,7 +76,7 @@ impl<T: Number> Backend for Reference<T> {
         "reference: plain loops in f64, one thread".to_owned()
     }
 
-    /// Both types: whatever the type of an activation, the reference keeps it in f64.
+    /// All types: the reference keeps an activation in f64, rounded to its type where that is not f32.
     fn supports(&self, _dtype: DType) -> bool {
         true
     }

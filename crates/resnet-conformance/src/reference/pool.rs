@@ -93,7 +93,7 @@ pub(super) fn max_forward<T: Number>(
         }
         // A pool that exists has no window wholly outside.
         let (max, winner) = best.unwrap_or((T::exact(f64::NEG_INFINITY), MaxPool::OUTSIDE));
-        y[out] = max;
+        y[out] = max.stored(op.dtype());
         if let Some(index) = &mut index {
             index[out] = T::exact(f64::from(winner));
         }
@@ -134,7 +134,7 @@ pub(super) fn avg_forward<T: Number>(
     Window::of_avg(op).for_each(|out, taps| {
         let mut total = T::Sum::default();
         taps.iter().flatten().for_each(|&at| total.add(x[at]));
-        y[out] = total.total() / count(taps);
+        y[out] = (total.total() / count(taps)).stored(op.dtype());
     });
     Ok(())
 }

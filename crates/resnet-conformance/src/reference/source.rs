@@ -108,7 +108,8 @@ pub(super) fn write_gradient<T: Number>(
             total.add(add[i]);
         }
         let total = total.total();
-        dx[i] = mask.as_ref().map_or(total, |mask| total.where_positive(mask[i]));
+        let masked = mask.as_ref().map_or(total, |mask| total.where_positive(mask[i]));
+        dx[i] = masked.stored(desc.dtype);
     }
     for (y, to) in sums {
         channel_sums(desc.c, dx, |i| dx[i] * y[i], to);

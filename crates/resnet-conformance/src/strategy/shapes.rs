@@ -12,8 +12,6 @@ use resnet_core::{DType, TensorDesc};
 /// Most elements of one tensor.
 pub const MOST: usize = 4096;
 
-const F32: DType = DType::F32;
-
 /// Most multiplications of one convolution.
 const MOST_MACS: u64 = 200_000;
 
@@ -105,57 +103,65 @@ fn grouping() -> impl Strategy<Value = (usize, usize, usize)> {
 }
 
 /// Convolutions.
-pub fn conv2d() -> impl Strategy<Value = Conv2d> {
-    (batch(), geometry(), grouping()).prop_filter_map("too large or no output", |(n, geometry, grouping)| {
-        let ((h, w), window, stride, padding) = geometry;
-        let (groups, c, k) = grouping;
-        let op = Conv2d::new((n, h, w, c * groups), k * groups, window, stride, padding, groups, F32).ok()?;
-        let fits = small(op.x_desc()) && small(op.y_desc()) && small(op.w_desc()) && op.macs() <= MOST_MACS;
-        fits.then_some(op)
-    })
+pub fn conv2d(dtype: DType) -> impl Strategy<Value = Conv2d> {
+    (batch(), geometry(), grouping()).prop_filter_map(
+        "too large or no output",
+        move |(n, geometry, grouping)| {
+            let ((h, w), window, stride, padding) = geometry;
+            let (groups, c, k) = grouping;
+            let op = Conv2d::new((n, h, w, c * groups), k * groups, window, stride, padding, groups, dtype)
+                .ok()?;
+            let fits =
+                small(op.x_desc()) && small(op.y_desc()) && small(op.w_desc()) && op.macs() <= MOST_MACS;
+            fits.then_some(op)
+        },
+    )
 }
 
 /// Convolutions, a third of them such that fast algorithms apply: 3 × 3, stride 1, enough channels, odd maps and paddings.
-pub fn conv2d_or_fast() -> impl Strategy<Value = Conv2d> {
+pub fn conv2d_or_fast(dtype: DType) -> impl Strategy<Value = Conv2d> {
     let wide = || prop::sample::select(vec![16usize, 17, 24, 32, 33]);
     let fast = (1..=3usize, 1..=11usize, 1..=11usize, wide(), wide(), padding(2)).prop_filter_map(
         "too large or no output",
-        |(n, h, w, c, k, padding)| {
-            let op = Conv2d::new((n, h, w, c), k, (3, 3), 1, padding, 1, F32).ok()?;
+        move |(n, h, w, c, k, padding)| {
+            let op = Conv2d::new((n, h, w, c), k, (3, 3), 1, padding, 1, dtype).ok()?;
             (small(op.x_desc()) && small(op.y_desc()) && op.macs() <= MOST_MACS).then_some(op)
         },
     );
-    prop_oneof![2 => conv2d(), 1 => fast]
+    prop_oneof![2 => conv2d(dtype), 1 => fast]
 }
 
 /// Passes over an activation.
-pub fn combine() -> impl Strategy<Value = Combine> {
-    (batch(), extent(), extent(), channels()).prop_filter_map("too large", |(n, h, w, c)| {
-        Combine::new(n, h, w, c, F32).ok().filter(|op| small(op.desc()))
+pub fn combine(dtype: DType) -> impl Strategy<Value = Combine> {
+    (batch(), extent(), extent(), channels()).prop_filter_map("too large", move |(n, h, w, c)| {
+        Combine::new(n, h, w, c, dtype).ok().filter(|op| small(op.desc()))
     })
 }
 
 /// Max-pools.
-pub fn max_pool() -> impl Strategy<Value = MaxPool> {
+pub fn max_pool(dtype: DType) -> impl Strategy<Value = MaxPool> {
     let pad_value = prop_oneof![Just(PadValue::NegInf), Just(PadValue::Zero)];
     (batch(), geometry(), channels(), pad_value).prop_filter_map(
         "no such pool",
-        |(n, geometry, c, pad_value)| {
+        move |(n, geometry, c, pad_value)| {
             let ((h, w), window, stride, padding) = geometry;
-            let op = MaxPool::new((n, h, w, c), window, stride, padding, pad_value, F32).ok()?;
+            let op = MaxPool::new((n, h, w, c), window, stride, padding, pad_value, dtype).ok()?;
             (small(op.x_desc()) && small(op.y_desc())).then_some(op)
         },
     )
 }
 
 /// Average pools; a third of them global.
-pub fn avg_pool() -> impl Strategy<Value = AvgPool> {
-    (batch(), geometry(), channels(), 0..3u8).prop_filter_map("no such pool", |(n, geometry, c, kind)| {
-        let ((h, w), window, stride, padding) = geometry;
-        let op = match kind {
-            0 => AvgPool::global((n, h, w, c), F32),
-            _ => AvgPool::new((n, h, w, c), window, stride, padding, F32),
-        };
-        op.ok().filter(|op| small(op.x_desc()) && small(op.y_desc()))
-    })
+pub fn avg_pool(dtype: DType) -> impl Strategy<Value = AvgPool> {
+    (batch(), geometry(), channels(), 0..3u8).prop_filter_map(
+        "no such pool",
+        move |(n, geometry, c, kind)| {
+            let ((h, w), window, stride, padding) = geometry;
+            let op = match kind {
+                0 => AvgPool::global((n, h, w, c), dtype),
+                _ => AvgPool::new((n, h, w, c), window, stride, padding, dtype),
+            };
+            op.ok().filter(|op| small(op.x_desc()) && small(op.y_desc()))
+        },
+    )
 }

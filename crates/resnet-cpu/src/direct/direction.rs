@@ -135,7 +135,15 @@ impl Direction {
         };
         match &self.ways {
             Ways::Taps(_) => panels(&self.used, out),
-            Ways::Pairs(_) => panels::paired(threads, isa, &self.groups, self.backward, op, w, bytemuck::cast_slice_mut(out)),
+            Ways::Pairs(_) => panels::paired(
+                threads,
+                isa,
+                &self.groups,
+                self.backward,
+                op,
+                w,
+                bytemuck::cast_slice_mut(out),
+            ),
             Ways::Tiles(t, _) => {
                 let spare = spare.take(self.panels_len());
                 let depth = self.groups.depth;

@@ -117,7 +117,8 @@ impl<R: Rows, O: Operand> Gather<'_, R, O> {
                 side_by_side(isa, &self.rows, from, depth, spare, out);
             }
         } else {
-            let patch = Patch { n: self.n, pixels, pictures: cell.pictures.clone(), channels: 0..self.groups.row };
+            let patch =
+                Patch { n: self.n, pixels, pictures: cell.pictures.clone(), channels: 0..self.groups.row };
             patch.eval(isa, &self.rows, input, depth, pixel);
         }
         // All panels that fit the budget are used for one tile after the other, then the next ones for the whole cell.

@@ -26,8 +26,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use half::bf16;
-use resnet_core::{Arithmetic, DType};
 use resnet_core::op::{Conv2d, Op};
+use resnet_core::{Arithmetic, DType};
 
 use crate::buffer::Buffer;
 use crate::element::{Element, through_cell, work_len};
@@ -82,7 +82,14 @@ pub(crate) struct Need {
 impl Direct {
     /// Whether these kernels compute at all, whether they may use fast algorithms, and whether they multiply bf16 in pairs.
     pub(crate) fn new(enabled: bool, winograd: bool, pairs: bool) -> Self {
-        Self { enabled, winograd, pairs, plans: HashMap::new(), trained: HashSet::new(), kept: Kept::default() }
+        Self {
+            enabled,
+            winograd,
+            pairs,
+            plans: HashMap::new(),
+            trained: HashSet::new(),
+            kept: Kept::default(),
+        }
     }
 
     /// Whether these kernels compute at all, or `matrixmultiply`.
@@ -210,8 +217,9 @@ pub(crate) fn forward<E: Element>(
     let grid = forward.grid();
     let partials = grown(partials, grid.len() * 3 * k);
     for_cells(threads, grid, k, y, partials, 3 * k, |cell, partial, scratch| {
-        let compute =
-            |cell: &mut Cell<'_, f32>, scratch: &mut Scratch| forward.cell(isa, x, weights, false, cell, scratch);
+        let compute = |cell: &mut Cell<'_, f32>, scratch: &mut Scratch| {
+            forward.cell(isa, x, weights, false, cell, scratch)
+        };
         let finish = |_, values: &mut [f32], _: &mut Scratch| epilogue.add_bias(values);
         through_cell(isa, cell, false, scratch, compute, finish, |_, _| {});
         if epilogue.sums {
@@ -262,8 +270,9 @@ pub(crate) fn backward_data<E: Element>(
     for_cells(&engine.threads, grid, c, dx, partials, len, |cell, partial, scratch| {
         let first = cell.pictures.start;
         let row = |pixel: usize| pixel * op.n() + first;
-        let compute =
-            |cell: &mut Cell<'_, f32>, scratch: &mut Scratch| backward.cell(isa, dy, weights, add, cell, scratch);
+        let compute = |cell: &mut Cell<'_, f32>, scratch: &mut Scratch| {
+            backward.cell(isa, dy, weights, add, cell, scratch)
+        };
         let finish = |pixel, values: &mut [f32], scratch: &mut Scratch| {
             epilogue.finish(values, row(pixel), scratch);
         };

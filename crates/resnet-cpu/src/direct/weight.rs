@@ -29,8 +29,7 @@ pub(crate) fn cut<O: Operand>(op: &Conv2d, geometry: &Geometry) -> Cut {
     let row = |band: usize| {
         let reach = |o: usize| geometry.rows.reach(o..(o + band).min(op.p())).len();
         let rows = (0..op.p()).step_by(band).map(reach).max().unwrap_or(0);
-        let columns =
-            if shallow { padded_columns(op).max(op.w()) } else { op.w() };
+        let columns = if shallow { padded_columns(op).max(op.w()) } else { op.w() };
         // One more pixel, on its way to lie side by side.
         ((rows * columns + 1) * depth, band * op.q() * width)
     };
@@ -147,15 +146,7 @@ impl<E: Element> WeightPass<'_, E> {
     }
 
     /// Adds one tap's products for one panel of the gradient.
-    fn tap<O: Operand>(
-        &self,
-        panel: usize,
-        x: &[O],
-        dy: &[O],
-        runs: &[Tap],
-        steps: usize,
-        dw: &mut [f32],
-    ) {
+    fn tap<O: Operand>(&self, panel: usize, x: &[O], dy: &[O], runs: &[Tap], steps: usize, dw: &mut [f32]) {
         if runs.is_empty() {
             return; // the whole tap is padding
         }

@@ -55,15 +55,7 @@ pub(crate) trait Operand: Element {
     ///
     /// # Panics
     /// As [`product`].
-    fn product(
-        isa: Isa,
-        a: Left<'_, Self>,
-        b: &[Self],
-        taps: &[Tap],
-        steps: usize,
-        out: Tile<'_>,
-        add: bool,
-    );
+    fn product(isa: Isa, a: Left<'_, Self>, b: &[Self], taps: &[Tap], steps: usize, out: Tile<'_>, add: bool);
 }
 
 impl Operand for f32 {

@@ -15,7 +15,15 @@ use super::{Isa, Level};
 impl Operand for bf16 {
     const STEP: usize = 2;
 
-    fn product(isa: Isa, a: Left<'_, bf16>, b: &[bf16], taps: &[Tap], steps: usize, out: Tile<'_>, add: bool) {
+    fn product(
+        isa: Isa,
+        a: Left<'_, bf16>,
+        b: &[bf16],
+        taps: &[Tap],
+        steps: usize,
+        out: Tile<'_>,
+        add: bool,
+    ) {
         let Tile { data, stride, rows, width } = out;
         assert!(
             (1..=ROWS).contains(&rows) && (1..=WIDTH).contains(&width) && steps > 0,
@@ -193,7 +201,10 @@ mod tests {
     #[test]
     fn the_instruction_gives_the_bits_of_its_emulation() {
         let Some(isa) = Isa::avx512_bf16() else {
-            assert!(std::env::var_os("RESNET_TEST_REQUIRE_KERNELS").is_none(), "no products of bf16 on this machine");
+            assert!(
+                std::env::var_os("RESNET_TEST_REQUIRE_KERNELS").is_none(),
+                "no products of bf16 on this machine"
+            );
             eprintln!("SKIPPED: this machine has no products of bf16");
             return;
         };
@@ -207,7 +218,9 @@ mod tests {
                 let one = |bits: u32| match (case % 4, bits % 64) {
                     (1, _) => bf16::from_bits((bits & 0x83FF) as u16), // tiny and subnormal
                     (2, 0) => bf16::from_bits((bits >> 8) as u16),     // anything at all
-                    _ => <bf16 as Element>::narrow((bits as f32 / (1 << 23) as f32 - 1.0) * (1 << (bits % 8)) as f32),
+                    _ => <bf16 as Element>::narrow(
+                        (bits as f32 / (1 << 23) as f32 - 1.0) * (1 << (bits % 8)) as f32,
+                    ),
                 };
                 (0..len).map(|_| one(bits())).collect()
             };
