@@ -113,6 +113,20 @@ impl SumTargets<'_> {
 }
 
 impl<E: Element> Backward<'_, E> {
+    /// Asks memory for what [`Backward::finish`] and [`Backward::take_sums`] read for some rows.
+    pub(crate) fn prefetch(&self, rows: std::ops::Range<usize>) {
+        let numbers = rows.start * self.c..rows.end * self.c;
+        if let Some(add) = self.add {
+            load::prefetch(self.isa, &add[numbers.clone()]);
+        }
+        if let Some(mask) = &self.mask {
+            mask.prefetch(self.isa, rows);
+        }
+        for (y, _) in self.sums.iter().flatten() {
+            load::prefetch(self.isa, &y[numbers.clone()]);
+        }
+    }
+
     /// Adds to a tile of whole rows that holds the gradient and begins at `first_row`, and masks it.
     pub(crate) fn finish(&self, tile: &mut [f32], first_row: usize, scratch: &mut Scratch) {
         let c = self.c;

@@ -23,6 +23,9 @@ pub(crate) trait Rows: Sync {
         out_stride: usize,
     );
 
+    /// Asks memory for rows that are read soon.
+    fn prefetch(&self, isa: Isa, rows: Range<usize>);
+
     /// The rows as they lie in memory, where that is what they are worth, in f32.
     fn stored(&self, rows: Range<usize>) -> Option<&[f32]>;
 }
@@ -161,6 +164,14 @@ impl<E: Element> Rows for Load<'_, E> {
         }
     }
 
+    fn prefetch(&self, isa: Isa, rows: Range<usize>) {
+        let rows = rows.start * self.c..rows.end * self.c;
+        load::prefetch(isa, &self.raw[rows.clone()]);
+        if let Some((r, _)) = &self.residual {
+            load::prefetch(isa, &r[rows]);
+        }
+    }
+
     fn stored(&self, rows: Range<usize>) -> Option<&[f32]> {
         let plain = self.affine.is_none() && self.residual.is_none() && !self.relu;
         if plain { E::as_f32(&self.raw[rows.start * self.c..rows.end * self.c]) } else { None }
@@ -188,6 +199,14 @@ impl<E: Element> Rows for GradLoad<'_, E> {
                 let t = Coeffs { a: &t.a[channels.clone()], b: &t.b[channels.clone()], c: &t.c[channels] };
                 load::norm_backward(isa, dz, y, c, t, out, out_stride);
             }
+        }
+    }
+
+    fn prefetch(&self, isa: Isa, rows: Range<usize>) {
+        let rows = rows.start * self.c..rows.end * self.c;
+        load::prefetch(isa, &self.dz[rows.clone()]);
+        if let Some((_, y)) = &self.norm {
+            load::prefetch(isa, &y[rows]);
         }
     }
 

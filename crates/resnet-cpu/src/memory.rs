@@ -52,11 +52,12 @@ impl Memory {
 
     /// The same from the system, in huge pages if it has any. None if it gives no memory this way.
     fn huge(len: usize) -> Option<Self> {
-        let bytes = len.checked_mul(size_of::<f32>())?.checked_next_multiple_of(HUGE)?;
+        let bytes = len.checked_mul(size_of::<f32>())?;
         let mut map = MmapMut::map_anon(bytes.checked_add(HUGE)?).ok()?;
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage); // refused: small pages do as well, only slower
         let start = map.as_ptr().align_offset(HUGE);
+        // Whole huge pages only: a last one that is begun would be given in full, up to 2 MiB of every tensor.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise_range(memmap2::Advice::HugePage, start, bytes / HUGE * HUGE); // refused: slower, no more
         map.get_mut(start..start + bytes)?.fill(0);
         Some(Self { from: Origin::System(map), start: start / size_of::<f32>(), len })
     }

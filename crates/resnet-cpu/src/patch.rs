@@ -37,8 +37,13 @@ impl Patch {
             }
             return;
         }
+        let end = pixels.end;
         for (pixel, out) in pixels.zip(out.chunks_exact_mut(pitch)) {
-            let from = pixel * n + pictures.start..pixel * n + pictures.end;
+            let of = |pixel: usize| pixel * n + pictures.start..pixel * n + pictures.end;
+            if pixel + 1 < end {
+                rows.prefetch(isa, of(pixel + 1));
+            }
+            let from = of(pixel);
             rows.eval(isa, from, self.channels.clone(), &mut out[..len], stride);
         }
     }

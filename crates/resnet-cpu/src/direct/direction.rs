@@ -62,9 +62,9 @@ impl Direction {
         let ways = match tiling {
             Some(t) => Ways::Tiles(t, winograd::gather::Cut::new(&geometry, t, op.n(), depth, width)),
             None if pairs && gather::pairs(&groups, geometry.window) => {
-                Ways::Pairs(gather::Cut::new::<bf16>(&geometry, op.n(), &groups))
+                Ways::Pairs(gather::Cut::new::<bf16>(&geometry, op.n(), &groups, width))
             }
-            None => Ways::Taps(gather::Cut::new::<f32>(&geometry, op.n(), &groups)),
+            None => Ways::Taps(gather::Cut::new::<f32>(&geometry, op.n(), &groups, width)),
         };
         Self { used: geometry.used(depth), geometry, backward, n: op.n(), groups, width, ways }
     }

@@ -22,6 +22,9 @@ pub(crate) const MAX_TAPS: usize = 64;
 /// Bytes of evaluated input that a task keeps in its cache.
 const INPUT_BUDGET: usize = 384 * 1024;
 
+/// Bytes of evaluated input and of output: what is written is read again to be finished.
+const BUDGET: usize = 576 * 1024;
+
 /// Bytes of weights that are read again and again before the next ones are.
 const WEIGHT_BUDGET: usize = 384 * 1024;
 
@@ -64,7 +67,7 @@ pub(crate) fn pairs(groups: &Groups, window: (usize, usize)) -> bool {
 
 impl Cut {
     /// For an operand of `O`.
-    pub(crate) fn new<O: Operand>(geometry: &Geometry, n: usize, groups: &Groups) -> Self {
+    pub(crate) fn new<O: Operand>(geometry: &Geometry, n: usize, groups: &Groups, width: usize) -> Self {
         let (height, columns) = geometry.out;
         let (depth, budget) = (groups.row.next_multiple_of(O::STEP), INPUT_BUDGET / size_of::<O>());
         // Pictures: enough for a tile, more where pictures are small.
@@ -79,7 +82,11 @@ impl Cut {
         let most = |band: usize| {
             (0..height).step_by(band).map(|o| row(o..(o + band).min(height))).max().unwrap_or(0)
         };
-        while band > 1 && (most(band) > budget || n.div_ceil(block) * height.div_ceil(band) < 8) {
+        let all =
+            |band: usize| most(band) * size_of::<O>() + band * columns * width * block * size_of::<f32>();
+        while band > 1
+            && (most(band) > budget || all(band) > BUDGET || n.div_ceil(block) * height.div_ceil(band) < 8)
+        {
             band = band.div_ceil(2);
         }
         let grid = Grid { pixels: height * columns, n, band: band * columns, block };

@@ -268,15 +268,20 @@ pub(crate) fn backward_data<E: Element>(
     let len = partial_len(c);
     let partials = grown(&mut engine.partials, grid.len() * len);
     for_cells(&engine.threads, grid, c, dx, partials, len, |cell, partial, scratch| {
-        let first = cell.pictures.start;
-        let row = |pixel: usize| pixel * op.n() + first;
+        let pictures = cell.pictures.clone();
+        let rows = |pixel: usize| pixel * op.n() + pictures.start..pixel * op.n() + pictures.end;
+        let end = cell.pixels.end;
         let compute = |cell: &mut Cell<'_, f32>, scratch: &mut Scratch| {
-            backward.cell(isa, dy, weights, add, cell, scratch)
+            backward.cell(isa, dy, weights, add, cell, scratch);
+            epilogue.prefetch(rows(cell.pixels.start));
         };
-        let finish = |pixel, values: &mut [f32], scratch: &mut Scratch| {
-            epilogue.finish(values, row(pixel), scratch);
+        let finish = |pixel: usize, values: &mut [f32], scratch: &mut Scratch| {
+            if pixel + 1 < end {
+                epilogue.prefetch(rows(pixel + 1));
+            }
+            epilogue.finish(values, rows(pixel).start, scratch);
         };
-        let stored = |pixel, values: &[E]| epilogue.take_sums(values, row(pixel), partial);
+        let stored = |pixel, values: &[E]| epilogue.take_sums(values, rows(pixel).start, partial);
         through_cell(isa, cell, add, scratch, compute, finish, stored);
     });
     sums.merge(c, &engine.partials[..grid.len() * len]);

@@ -15,12 +15,15 @@ use crate::direct::groups::Groups;
 use crate::element::Element;
 use crate::kernels::product::{HALF, Left, Operand, ROWS, Tap, Tile, WIDTH};
 use crate::kernels::{Isa, sums};
-use crate::load::{GradLoad, Load};
+use crate::load::{GradLoad, Load, Rows};
 use crate::patch::Patch;
 use crate::threads::{Scratch, ScratchLens};
 
 /// Bytes of evaluated input and gradient that a task keeps in its cache.
 const BUDGET: usize = 448 * 1024;
+
+/// Steps of the sum over a panel of the gradient that are multiplied with all channels before the next ones are.
+const STRETCH: usize = 128;
 
 /// How the work is cut, for operands of `O`.
 pub(crate) fn cut<O: Operand>(op: &Conv2d, geometry: &Geometry) -> Cut {
@@ -106,18 +109,24 @@ impl<E: Element> WeightPass<'_, E> {
         let pixels = rows.start * op.q()..rows.end * op.q();
         let dy = scratch.b.take_as::<O>(pixels.len() * v * op.k().next_multiple_of(WIDTH));
         let panel_len = pixels.len() * v * WIDTH;
-        for (i, panel) in dy.chunks_exact_mut(panel_len).enumerate() {
-            let channels = i * WIDTH..((i + 1) * WIDTH).min(op.k());
-            let patch = Patch {
-                n: op.n(),
-                pixels: pixels.clone(),
-                pictures: pictures.clone(),
-                channels: channels.clone(),
-            };
-            patch.eval_steps(self.isa, &self.dy, panel, WIDTH, spare);
-            if self.with_bias {
-                let add = if O::STEP == 1 { sums::columns } else { sums::paired_columns };
-                add(self.isa, panel, WIDTH, &mut dbias[channels]);
+        // Pixel by pixel, so that memory is read in the order in which it lies, not one panel after the other.
+        for (at, pixel) in pixels.clone().enumerate() {
+            if pixel + 1 < pixels.end {
+                let next = (pixel + 1) * op.n();
+                self.dy.prefetch(self.isa, next + pictures.start..next + pictures.end);
+            }
+            for (i, panel) in dy.chunks_exact_mut(panel_len).enumerate() {
+                let channels = i * WIDTH..((i + 1) * WIDTH).min(op.k());
+                let patch =
+                    Patch { n: op.n(), pixels: pixel..pixel + 1, pictures: pictures.clone(), channels };
+                let out = &mut panel[at * v * WIDTH..(at + 1) * v * WIDTH];
+                patch.eval_steps(self.isa, &self.dy, out, WIDTH, spare);
+            }
+        }
+        if self.with_bias {
+            let add = if O::STEP == 1 { sums::columns } else { sums::paired_columns };
+            for (panel, dbias) in dy.chunks_exact(panel_len).zip(dbias.chunks_mut(WIDTH)) {
+                add(self.isa, panel, WIDTH, dbias);
             }
         }
 
@@ -152,12 +161,25 @@ impl<E: Element> WeightPass<'_, E> {
         }
         let (channels, skipped) = (self.groups.depth, self.groups.first(panel));
         let width = if self.op.k() - panel * WIDTH <= HALF { HALF } else { WIDTH };
-        for first in (0..channels).step_by(ROWS) {
-            let rows = ROWS.min(channels - first);
-            let data = &x[(skipped + first) * O::STEP..];
-            let a = Left { data, row: O::STEP, step: O::STEP * self.groups.row };
-            let tile = Tile { data: &mut dw[first * WIDTH..], stride: WIDTH, rows, width };
-            O::product(self.isa, a, dy, runs, steps, tile, true);
+        // Some stretches at a time, so that their part of the panel stays in the innermost cache for all channels.
+        for runs in runs.chunks((STRETCH / steps).max(1)) {
+            for done in (0..steps).step_by(STRETCH) {
+                let mut from = [Tap::default(); STRETCH];
+                let from = &mut from[..runs.len()];
+                for (from, run) in from.iter_mut().zip(runs) {
+                    *from = Tap {
+                        a: run.a + done * O::STEP * self.groups.row,
+                        b: run.b + done * O::STEP * WIDTH,
+                    };
+                }
+                for first in (0..channels).step_by(ROWS) {
+                    let rows = ROWS.min(channels - first);
+                    let data = &x[(skipped + first) * O::STEP..];
+                    let a = Left { data, row: O::STEP, step: O::STEP * self.groups.row };
+                    let tile = Tile { data: &mut dw[first * WIDTH..], stride: WIDTH, rows, width };
+                    O::product(self.isa, a, dy, from, STRETCH.min(steps - done), tile, true);
+                }
+            }
         }
     }
 

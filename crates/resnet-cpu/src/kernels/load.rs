@@ -4,7 +4,10 @@
 //! many channels as the tables have. They write rows `out_stride` apart.
 //! The operations and their order are the definition of a source: forward and backward get the same bits.
 
-use super::kernel;
+use super::{Isa, Level, kernel};
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Scale and shift, of the channels wanted.
 #[derive(Clone, Copy)]
@@ -19,6 +22,28 @@ pub(crate) struct Coeffs<'a> {
     pub(crate) a: &'a [f32],
     pub(crate) b: &'a [f32],
     pub(crate) c: &'a [f32],
+}
+
+/// Runs a body with the width of a row as a constant where it is a usual small one: a row is then a few registers, the tables
+/// stay in others, and nothing is left of the loop over channels.
+macro_rules! by_width {
+    ($given:expr, $width:ident => $body:block) => {
+        match $given {
+            16 => {
+                let $width: usize = 16;
+                $body
+            }
+            32 => {
+                let $width: usize = 32;
+                $body
+            }
+            64 => {
+                let $width: usize = 64;
+                $body
+            }
+            $width => $body,
+        }
+    };
 }
 
 #[inline(always)]
@@ -47,14 +72,15 @@ kernel! {
 kernel! {
     /// `act(scale·x + shift)`.
     fn affine[I, O]<const RELU: bool>(x: &[I], stride: usize, t: Affine<'_>, out: &mut [O], out_stride: usize) {
-        let width = t.scale.len();
-        let shift = &t.shift[..width];
-        for (x, out) in x.chunks(stride).zip(out.chunks_mut(out_stride)) {
-            let (x, out) = (&x[..width], &mut out[..width]);
-            for i in 0..width {
-                out[i] = O::narrow(relu::<RELU>(t.scale[i] * x[i].widen() + shift[i]));
+        by_width!(t.scale.len(), width => {
+            let (scale, shift) = (&t.scale[..width], &t.shift[..width]);
+            for (x, out) in x.chunks(stride).zip(out.chunks_mut(out_stride)) {
+                let (x, out) = (&x[..width], &mut out[..width]);
+                for i in 0..width {
+                    out[i] = O::narrow(relu::<RELU>(scale[i] * x[i].widen() + shift[i]));
+                }
             }
-        }
+        });
     }
 }
 
@@ -63,19 +89,21 @@ kernel! {
     fn residual[I, O]<const AFFINE: bool, const RELU: bool>(
         x: &[I], r: &[I], stride: usize, t: Affine<'_>, width: usize, out: &mut [O], out_stride: usize,
     ) {
-        for ((x, r), out) in x.chunks(stride).zip(r.chunks(stride)).zip(out.chunks_mut(out_stride)) {
-            let (x, r, out) = (&x[..width], &r[..width], &mut out[..width]);
-            if AFFINE {
-                let (scale, shift) = (&t.scale[..width], &t.shift[..width]);
-                for i in 0..width {
-                    out[i] = O::narrow(relu::<RELU>((scale[i] * x[i].widen() + shift[i]) + r[i].widen()));
-                }
-            } else {
-                for i in 0..width {
-                    out[i] = O::narrow(relu::<RELU>(x[i].widen() + r[i].widen()));
+        by_width!(width, width => {
+            for ((x, r), out) in x.chunks(stride).zip(r.chunks(stride)).zip(out.chunks_mut(out_stride)) {
+                let (x, r, out) = (&x[..width], &r[..width], &mut out[..width]);
+                if AFFINE {
+                    let (scale, shift) = (&t.scale[..width], &t.shift[..width]);
+                    for i in 0..width {
+                        out[i] = O::narrow(relu::<RELU>((scale[i] * x[i].widen() + shift[i]) + r[i].widen()));
+                    }
+                } else {
+                    for i in 0..width {
+                        out[i] = O::narrow(relu::<RELU>(x[i].widen() + r[i].widen()));
+                    }
                 }
             }
-        }
+        });
     }
 }
 
@@ -107,12 +135,31 @@ kernel! {
 kernel! {
     /// `a·dz + b·y + c`.
     fn norm_backward[I, O](dz: &[I], y: &[I], stride: usize, t: Coeffs<'_>, out: &mut [O], out_stride: usize) {
-        let width = t.a.len();
-        let (b, c) = (&t.b[..width], &t.c[..width]);
-        for ((dz, y), out) in dz.chunks(stride).zip(y.chunks(stride)).zip(out.chunks_mut(out_stride)) {
-            let (dz, y, out) = (&dz[..width], &y[..width], &mut out[..width]);
-            for i in 0..width {
-                out[i] = O::narrow((t.a[i] * dz[i].widen() + b[i] * y[i].widen()) + c[i]);
+        by_width!(t.a.len(), width => {
+            let (a, b, c) = (&t.a[..width], &t.b[..width], &t.c[..width]);
+            for ((dz, y), out) in dz.chunks(stride).zip(y.chunks(stride)).zip(out.chunks_mut(out_stride)) {
+                let (dz, y, out) = (&dz[..width], &y[..width], &mut out[..width]);
+                for i in 0..width {
+                    out[i] = O::narrow((a[i] * dz[i].widen() + b[i] * y[i].widen()) + c[i]);
+                }
+            }
+        });
+    }
+}
+
+/// Asks for numbers that are read soon, so that memory answers while something else is computed. No effect on any result.
+pub(crate) fn prefetch<E>(isa: Isa, x: &[E]) {
+    match isa.level() {
+        Level::Baseline => {}
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 | Level::Avx512 => {
+            for line in x.chunks(LINE / size_of::<E>()) {
+                // SAFETY: a prefetch reads nothing and faults never; `_mm_prefetch` needs SSE, which x86-64 always has.
+                unsafe {
+                    std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+                        line.as_ptr().cast(),
+                    )
+                };
             }
         }
     }

@@ -10,8 +10,8 @@ use super::matrices::MOST;
 use super::{INPUT, OUTPUT, PAD, Tiling, transform};
 use crate::direct::blocks::{Cell, Grid};
 use crate::direct::geometry::Geometry;
-use crate::kernels::Isa;
 use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
+use crate::kernels::{Isa, load};
 use crate::load::Rows;
 use crate::memory::Memory;
 use crate::patch::Patch;
@@ -164,12 +164,15 @@ impl<R: Rows> Tiles<'_, R> {
         let len = cell.pictures.len() * width;
         for i in 0..m.min(end - p) {
             for j in 0..m.min(columns - q) {
-                let values = tile[(i * m + j) * (len + PAD)..][..len].chunks_exact(width);
-                let out = cell.at((p + i) * columns + q + j).chunks_exact_mut(self.width);
-                for (out, values) in out.zip(values) {
+                let values = &tile[(i * m + j) * (len + PAD)..][..len];
+                let out = cell.at((p + i) * columns + q + j);
+                // All channels at once: one stretch of memory.
+                let (step, first) = if width == self.width { (len, 0) } else { (self.width, first) };
+                let width = if width == self.width { len } else { width };
+                for (out, values) in out.chunks_exact_mut(step).zip(values.chunks_exact(width)) {
                     let out = &mut out[first..first + width];
                     if self.add {
-                        out.iter_mut().zip(values).for_each(|(out, v)| *out += v);
+                        load::add(self.isa, out, values);
                     } else {
                         out.copy_from_slice(values);
                     }

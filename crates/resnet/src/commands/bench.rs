@@ -161,6 +161,7 @@ impl Bench {
         let rule = Optimizer::Sgd { momentum: 0.9, nesterov: false, weight_decay: 1e-4 };
         let values = init::initial_values(&self.graph, 0);
         let mut params = Params::<B>::new(backend, &self.graph, &values, (!args.infer).then_some(&rule))?;
+        drop(values);
         let mut net = Executor::new(backend, &self.graph, options, 0.0)?;
         net.account_params(params.bytes(backend));
         net.set_scalars(backend, &StepScalars { lr: 0.01, ..StepScalars::default() })?;
