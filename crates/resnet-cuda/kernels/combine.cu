@@ -10,7 +10,7 @@
 
 struct CombineArgs {
     Source x;
-    void* z;
+    void* z; // null: only the statistics are wanted, of a tensor that is read as it lies
     float* partials; // statistics of z per tile; null: none are wanted
     u32 rows, c;
     u32 rows_per_tile, vector; // vector: c is a multiple of the widest load
@@ -25,7 +25,7 @@ template <class T, int N> __device__ __forceinline__ void combine_columns(const 
             const u64 i = u64(row) * args.c + at.channel;
             float v[N];
             x.read(i, v);
-            store<N>(static_cast<T*>(args.z) + i, v);
+            if (args.z) store<N>(static_cast<T*>(args.z) + i, v);
             if (args.partials) sums.add(v);
         }
     }

@@ -77,6 +77,21 @@ KERNEL(finish_grad_sums, FinishArgs, FINISH_THREADS) {
     }
 }
 
+struct SumsOfTotalsArgs {
+    const float* totals; // Σ y [c], then Σ y² [c]
+    double* sums;        // [2][c]
+    u32 c, m;
+};
+
+// Statistics from sums that a library took: m numbers per channel. The difference is taken in f64; what cancelled in Σ y² is lost.
+KERNEL(sums_of_totals, SumsOfTotalsArgs, 128) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x, c = args.c;
+    if (i >= c) return;
+    const double sum = args.totals[i], mean = sum / args.m, m2 = args.totals[c + i] - sum * mean;
+    args.sums[i] = mean;
+    args.sums[c + i] = m2 < 0.0 ? 0.0 : m2;
+}
+
 struct NormFinishArgs {
     const double* sums;
     const float* gamma;

@@ -12,6 +12,7 @@ use resnet_core::{
 
 use crate::buffer::{Buffer, buffer_bytes};
 use crate::choice::Choice;
+use crate::choice::ways::{Chosen, Tuning};
 use crate::compile::Cache;
 use crate::engine::Engine;
 use crate::machine::Machine;
@@ -62,8 +63,27 @@ impl CudaBackend {
     /// As long as it lives, convolutions take these kernels.
     #[must_use]
     pub fn with_choice(mut self, choice: Choice) -> Self {
-        self.engine.choice = choice;
+        self.engine.ways.choice = choice;
+        self.engine.ways.restart();
         self
+    }
+
+    /// From now on ways to compute convolutions are timed, and kept on disk, as this says.
+    #[must_use]
+    pub fn with_tuning(mut self, tuning: Tuning) -> Self {
+        self.engine.ways.tuning = tuning;
+        self.engine.ways.restart();
+        self
+    }
+
+    /// What was chosen for the convolutions that were prepared, in the order of their names. Empty where rules decide.
+    pub fn chosen(&self) -> Vec<Chosen> {
+        self.engine.ways.list()
+    }
+
+    /// What is worth knowing about the choices: what was refused and why.
+    pub fn notes(&self) -> &[String] {
+        self.engine.ways.notes()
     }
 
     /// The backend on a machine.
@@ -89,7 +109,7 @@ impl Backend for CudaBackend {
     }
 
     fn describe(&self) -> String {
-        self.engine.machine.describe()
+        format!("{}; {}", self.engine.machine.describe(), self.engine.ways.describe())
     }
 
     fn supports(&self, dtype: DType) -> bool {
@@ -129,7 +149,9 @@ impl Backend for CudaBackend {
             Due::Replay(recording) => self.engine.machine.replay(recording),
             Due::Record => {
                 self.engine.machine.begin_recording()?;
+                self.engine.recording = true;
                 let noted = step(self);
+                self.engine.recording = false;
                 let recording = self.engine.machine.end_recording();
                 noted?;
                 let recording = recording?;

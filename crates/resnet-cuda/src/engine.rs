@@ -9,6 +9,7 @@ use resnet_core::Result;
 
 use crate::args::{Pack, Packed};
 use crate::choice::Choice;
+use crate::choice::ways::{Tuning, Ways};
 use crate::compile::Unit;
 use crate::kernels;
 use crate::machine::{Launch, Machine, Memory, Traits};
@@ -16,10 +17,12 @@ use crate::source::CheckedGradOut;
 
 /// A machine with the kernels loaded, and memory that ops share one after another.
 pub(crate) struct Engine {
+    /// Which kernels compute convolutions. Before the machine, on whose stream plans run.
+    pub(crate) ways: Ways,
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) traits: Traits,
-    /// Which kernels compute convolutions.
-    pub(crate) choice: Choice,
+    /// Whether a step is being recorded.
+    pub(crate) recording: bool,
     scratch: Option<Memory>,
     /// Counts allocations that were freed; see [`Buffer`](crate::buffer::Buffer).
     pub(crate) freed: Arc<AtomicU64>,
@@ -57,7 +60,8 @@ impl Engine {
         Ok(Self {
             machine,
             traits,
-            choice: Choice::of_environment()?,
+            ways: Ways::new(Choice::of_environment()?, Tuning::of_environment()?),
+            recording: false,
             scratch: None,
             freed: Arc::default(),
             lists: Default::default(),
@@ -104,6 +108,13 @@ impl Engine {
                 self.scratch = Some(memory);
                 Ok(address)
             }
+        }
+    }
+
+    /// Gives scratch back; the next op that needs some gets new.
+    pub(crate) fn release_scratch(&mut self) {
+        if self.scratch.take().is_some() {
+            self.freed.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -82,7 +82,7 @@ impl GradSourceArgs {
 }
 
 /// A gradient output whose buffers were checked: what kernels take, and where the sums go once they are finished.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CheckedGradOut {
     pub(crate) args: GradOutArgs,
     /// Where the sums of each normalisation go; 0 where there is none.
@@ -114,6 +114,12 @@ impl CheckedGradOut {
             }
         }
         Ok(checked)
+    }
+
+    /// Whether the gradient is written as it is, and nothing else is asked for.
+    pub(crate) fn is_plain(&self) -> bool {
+        let GradOutArgs { add, mask, accumulate, .. } = &self.args;
+        *add == 0 && mask.raw == 0 && *accumulate == 0 && self.sums == [0, 0]
     }
 
     /// Bytes of scratch for partial sums over so many tiles.

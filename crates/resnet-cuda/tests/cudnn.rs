@@ -7,13 +7,18 @@
 
 mod fake;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use resnet_core::DType;
-use resnet_core::op::{Conv2d, Padding};
+use resnet_core::lower::{Step, lower};
+use resnet_core::op::{Conv2d, Op, Padding};
+use resnet_core::{DType, LowerOptions};
 use resnet_cuda::Search;
+use resnet_cuda::choice::task::{Form, Task};
+use resnet_cuda::cudnn::convolution::Convolutions;
 use resnet_cuda::cudnn::names::DataType;
+use resnet_cuda::cudnn::plan::Rounding;
 use resnet_cuda::cudnn::{Cudnn, CudnnError, Pattern, Target, device};
 use resnet_cuda::search::Environment;
 use tempfile::TempDir;
@@ -61,31 +66,54 @@ fn conv((c, size, k, window, stride): (usize, usize, usize, usize, usize)) -> Co
     Conv2d::new((256, size, size, c), k, (window, window), stride, padding, 1, DType::Bf16).expect("is valid")
 }
 
+/// The convolutions of a training step of 256 pictures, as the backend asks for them.
+fn tasks(arch: &str, dtype: DType) -> Vec<Task> {
+    let graph = resnet_core::zoo::arch(arch).expect("is known").build().expect("is valid");
+    let options = LowerOptions { dtype, ..LowerOptions::train(256) };
+    let program = lower(&graph, options, &|_| false).expect("lowers");
+    let ops: Vec<Op> = program.forward.iter().chain(&program.backward).map(Step::op).collect();
+    Task::likely(&ops)
+}
+
+/// Every convolution of a step has an engine that may be taken, and its plan can be made, for each device and type.
+/// The exception are gradients of weights in f32 from operands of 16 bits: this crate's kernels compute those where cuDNN does not.
 #[test]
-fn plain_convolutions_have_engines_and_plans() {
+fn convolutions_of_residual_networks_have_plans() {
     let Some(cudnn) = cudnn() else { return };
-    for (name, json) in [("H200", device::H200), ("A100", device::A100)] {
+    for (name, json, arch, dtype) in [
+        ("H200", device::H200, "resnet50", DType::Bf16),
+        ("H100", device::H100, "resnet50", DType::F16),
+        ("A100", device::A100, "resnet18", DType::Bf16),
+        ("A100", device::A100, "resnet50", DType::F16),
+        ("H200", device::H200, "resnet18", DType::F32),
+    ] {
         let target = Target::described(&cudnn, json).expect("is a description");
-        for shape in SHAPES {
-            for pattern in [Pattern::Forward, Pattern::BackwardData, Pattern::BackwardWeight] {
-                for data in [DataType::Half, DataType::Bfloat16] {
-                    let what = format!("{pattern:?} {data:?} {shape:?} on {name}, {cudnn:?}");
-                    let graph =
-                        pattern.graph(&cudnn, &conv(shape), data).unwrap_or_else(|e| panic!("{what}: {e}"));
-                    let engines = target.engines(graph).unwrap_or_else(|e| panic!("{what}: {e}"));
-                    assert!(
-                        engines.iter().any(|engine| engine.deterministic),
-                        "{what}: no deterministic engine"
-                    );
-                    let ready = engines.iter().find(|engine| !engine.compiled_at_run_time);
-                    let ready =
-                        ready.unwrap_or_else(|| panic!("{what}: no engine is there without compiling"));
-                    let plan =
-                        target.plan(ready).unwrap_or_else(|e| panic!("{what}: engine {}: {e}", ready.index));
-                    assert!(plan.workspace_bytes().expect("told") < 4 << 30, "{what}");
+        let convolutions = Convolutions::new(target);
+        let (mut planned, mut without) = (HashSet::new(), Vec::new());
+        for task in tasks(arch, dtype) {
+            let what = format!("{task} on {name}, {cudnn:?}");
+            // Fused graphs have their own test.
+            let pattern = task.patterns()[0];
+            if !planned.insert((pattern, task.op)) {
+                continue;
+            }
+            let found = convolutions.candidates(pattern, &task.op, Rounding::None);
+            let ready =
+                found.unwrap_or_default().into_iter().find(|candidate| !candidate.is_compiled_at_run_time());
+            match ready {
+                Some(candidate) => {
+                    let plan = convolutions.prepare(&candidate).unwrap_or_else(|e| panic!("{what}: {e}"));
+                    assert!(plan.workspace_bytes <= 1 << 30, "{what}");
                 }
+                None => without.push(task),
             }
         }
+        let excused = |task: &Task| matches!(task.form, Form::BackwardWeight { .. }) && dtype != DType::F32;
+        assert!(
+            without.iter().all(excused),
+            "{name} {arch} {dtype:?}, {cudnn:?}: no engine for {without:#?}"
+        );
+        assert!(planned.len() > 20, "{}", planned.len());
     }
 }
 
@@ -97,15 +125,17 @@ fn fused_graphs_are_accepted() {
     for shape in SHAPES.into_iter().take(7) {
         for pattern in Pattern::ALL {
             // Towards the input with a stride there is no epilogue: cuDNN says so in its documentation.
+            // Gradients of weights in f32 from 16 bits came with a later version than the first that will do.
             let strided =
                 shape.4 > 1 && matches!(pattern, Pattern::BackwardDataMasked | Pattern::BackwardDataShortcut);
+            let excused = strided || pattern == Pattern::BackwardWeight;
             for data in [DataType::Half, DataType::Bfloat16] {
                 let graph = pattern.graph(&cudnn, &conv(shape), data).expect("described");
                 match target.engines(graph) {
-                    Ok(engines) if engines.is_empty() && !strided => {
+                    Ok(engines) if engines.is_empty() && !excused => {
                         none.push(format!("{pattern:?} {data:?} {shape:?}"))
                     }
-                    Err(error) if !strided => none.push(format!("{pattern:?} {data:?} {shape:?}: {error}")),
+                    Err(error) if !excused => none.push(format!("{pattern:?} {data:?} {shape:?}: {error}")),
                     _ => {}
                 }
             }
@@ -119,11 +149,12 @@ fn a_plan_survives_as_text() {
     let Some(cudnn) = cudnn() else { return };
     let target = Target::described(&cudnn, device::H200).expect("is a description");
     let graph = Pattern::Forward.graph(&cudnn, &conv(SHAPES[1]), DataType::Bfloat16).expect("described");
+    let operands = graph.operands().to_vec();
     let engines = target.engines(graph).expect("asked");
     let engine = engines.iter().find(|engine| !engine.compiled_at_run_time).expect("is there");
     let plan = target.plan(engine).expect("planned");
     let json = plan.json().expect("told");
-    let again = target.plan_from_json(&json).unwrap_or_else(|error| panic!("{error}\n{json}"));
+    let again = target.plan_from_json(&json, &operands).unwrap_or_else(|error| panic!("{error}\n{json}"));
     assert_eq!(again.workspace_bytes().expect("told"), plan.workspace_bytes().expect("told"));
     assert_eq!(again.json().expect("told"), json);
 }

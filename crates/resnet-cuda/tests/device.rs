@@ -5,7 +5,6 @@
 mod common;
 mod fake;
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use resnet_conformance::laws;
@@ -16,8 +15,7 @@ use resnet_core::{
     TensorDesc,
 };
 use resnet_cuda::machine::device::Gpu;
-use resnet_cuda::machine::emulator::compiled;
-use resnet_cuda::{CudaBackend, Search, kernels, probe};
+use resnet_cuda::{CudaBackend, Search, probe};
 use tempfile::TempDir;
 
 /// A folder with the driver, the compiler and the kernels. One for the process, because a driver is loaded once.
@@ -26,17 +24,7 @@ fn search() -> &'static Search {
     let (_, search) = MADE.get_or_init(|| {
         common::require_emulator();
         let dir = tempfile::tempdir().expect("temporary folder");
-        for unit in &kernels::UNITS {
-            let library = compiled(unit).expect("compiles");
-            std::fs::copy(library, dir.path().join(format!("{}.so", unit.name))).expect("copied");
-        }
-        let library = |source: &str, name: &str, folder: &Path| {
-            fake::rustc(source, &folder.join(name), |command| {
-                command.arg(format!("-Clink-arg=-Wl,-soname,{name}")).env("FAKE_KERNELS", folder);
-            });
-        };
-        library("gpu.rs", "libcuda.so.1", dir.path());
-        library("compiler.rs", "libnvrtc.so.13", dir.path());
+        fake::device(dir.path(), &[]);
         let search = Search { folders: vec![dir.path().to_owned()], system: false };
         (dir, search)
     });

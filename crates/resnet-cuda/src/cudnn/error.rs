@@ -31,7 +31,11 @@ pub enum CudnnError {
     },
 
     /// A version from before what is used here.
-    #[error("cuDNN {} was found, and {} is needed", version(*.found), version(*.needed))]
+    #[error(
+        "cuDNN {} was found, and {} is needed; update it, for example with `pip install --upgrade nvidia-cudnn-cu13`",
+        version(*.found),
+        version(*.needed)
+    )]
     TooOld {
         /// As `cudnnGetVersion` tells it.
         found: usize,
@@ -42,6 +46,37 @@ pub enum CudnnError {
     /// A file that cannot be loaded, or lacks a function.
     #[error(transparent)]
     Library(#[from] CudaUnavailable),
+
+    /// A plan was made for a device that was described, and cannot be executed.
+    #[error("this plan was made from a device's description and runs nowhere")]
+    NotHere,
+
+    /// A machine without cuDNN: the emulator.
+    #[error("cuDNN runs on NVIDIA devices, and this backend is {machine}")]
+    NoDevice {
+        /// What it is.
+        machine: &'static str,
+    },
+
+    /// A plan that wants too much memory while it runs.
+    #[error("it wants {needed} bytes of workspace, and at most {most} are given")]
+    Workspace {
+        /// What it wants.
+        needed: usize,
+        /// The most that is given.
+        most: usize,
+    },
+
+    /// A convolution that is not given to cuDNN, because its channels do not fill whole vectors.
+    #[error("channels do not fill vectors of 16 bytes, so it is not given to cuDNN")]
+    Unpadded,
+
+    /// The device refused before cuDNN was asked.
+    #[error("{why}")]
+    Device {
+        /// What it said.
+        why: String,
+    },
 
     /// A call failed.
     #[error("{call} of {what}: {status} ({message})")]
@@ -63,6 +98,6 @@ fn places(searched: &[PathBuf]) -> String {
 }
 
 /// 91900 is 9.19.0.
-fn version(number: usize) -> String {
+pub(crate) fn version(number: usize) -> String {
     format!("{}.{}.{}", number / 10_000, number / 100 % 100, number % 100)
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use resnet_core::op::Conv2d;
 
 use super::CudnnError;
-use super::library::{Cudnn, Descriptor, Value};
+use super::library::{Cudnn, Descriptor, Handle, Value};
 use super::names::{
     Attribute, CROSS_CORRELATION, DataType, Kind, Pointwise, REDUCE_ADD, SUM_AND_SQUARES, Type,
 };
@@ -18,6 +18,35 @@ type Result<T> = std::result::Result<T, CudnnError>;
 /// A tensor of a graph.
 #[derive(Clone)]
 pub struct Tensor(Rc<Descriptor>);
+
+/// What a tensor in memory is to whoever executes a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// The input of a convolution, or its raw form where the graph normalises it.
+    X,
+    /// Kernels.
+    W,
+    /// The output.
+    Y,
+    /// The gradient of the output.
+    Dy,
+    /// The gradient of the input.
+    Dx,
+    /// The gradient of the kernels.
+    Dw,
+    /// One number per output channel, added.
+    Bias,
+    /// Scale per input channel.
+    Scale,
+    /// Shift per input channel.
+    Shift,
+    /// What is added before a ReLU.
+    Residual,
+    /// The first sum per channel.
+    Sum,
+    /// The second: of squares, or of products.
+    Products,
+}
 
 /// Extents in cuDNN's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,20 +75,28 @@ pub struct Graph {
     library: Cudnn,
     operations: Vec<Rc<Descriptor>>,
     n_tensors: i64,
+    operands: Vec<(Operand, i64)>,
 }
 
 impl Graph {
     /// An empty one.
     pub fn new(library: &Cudnn) -> Self {
-        Graph { library: library.clone(), operations: Vec::new(), n_tensors: 0 }
+        Graph { library: library.clone(), operations: Vec::new(), n_tensors: 0, operands: Vec::new() }
     }
 
     /// A tensor in memory. They are numbered from 1, in the order in which they are made, virtual ones too.
     ///
     /// # Errors
     /// What cuDNN refuses.
-    pub fn tensor(&mut self, shape: Shape, data: DataType) -> Result<Tensor> {
-        self.make(shape, data, false)
+    pub fn tensor(&mut self, operand: Operand, shape: Shape, data: DataType) -> Result<Tensor> {
+        let tensor = self.make(shape, data, false)?;
+        self.operands.push((operand, self.n_tensors));
+        Ok(tensor)
+    }
+
+    /// Tensors in memory and their numbers.
+    pub fn operands(&self) -> &[(Operand, i64)] {
+        &self.operands
     }
 
     /// A tensor between two operations.
@@ -258,9 +295,12 @@ impl Graph {
         )
     }
 
-    /// Ends the graph.
-    pub(crate) fn finish(self) -> Result<Rc<Descriptor>> {
+    /// Ends the graph. One that will be executed belongs to a handle.
+    pub(crate) fn finish(self, handle: Option<&Handle>) -> Result<Rc<Descriptor>> {
         let mut graph = self.library.descriptor(Kind::OperationGraph)?;
+        if let Some(handle) = handle {
+            graph.set(Attribute::GraphHandle, Value::Handle(handle))?;
+        }
         let operations: Vec<&Rc<Descriptor>> = self.operations.iter().collect();
         graph.set(Attribute::GraphOperations, Value::Descriptors(&operations))?;
         graph.finish()

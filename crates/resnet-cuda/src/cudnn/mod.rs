@@ -7,12 +7,16 @@
 //! - `library`: the foreign calls. `names`: the numbers of kinds and attributes.
 //! - [`graph`]: tensors and operations.
 //! - [`pattern`]: the fused graphs of a training step, from a convolution's descriptor.
-//! - [`plan`]: engines by heuristics, plans, their JSON, and the cache of it.
+//! - [`plan`]: engines by heuristics, their notes, plans and their JSON, execution.
+//! - [`convolution`]: which engines may be taken for a convolution, and plans that are ready to run.
 //!
-//! # What is not here
-//! Nothing executes a plan yet: convolutions run on the kernels of this crate.
-//! The graphs and plans are what a device's plans will be made of, and are held to what cuDNN accepts for real devices.
+//! # What is executed
+//! Plain convolutions of all three directions, forward with a bias, and forward with sums for batch statistics.
+//! The other patterns are held to what cuDNN accepts and are not executed: between operations of a prologue or a mask cuDNN may round, and
+//! then the mask on the way back would not agree with the value on the way forward. Sources, masks and sums of gradients stay
+//! with the kernels of this crate, before and after a plain convolution.
 
+pub mod convolution;
 pub mod device;
 pub mod error;
 pub mod graph;
@@ -21,8 +25,9 @@ pub mod names;
 pub mod pattern;
 pub mod plan;
 
+pub use convolution::{Convolutions, Prepared};
 pub use error::CudnnError;
-pub use graph::Graph;
+pub use graph::{Graph, Operand};
 pub use library::Cudnn;
 pub use pattern::Pattern;
 pub use plan::{Engine, Target};

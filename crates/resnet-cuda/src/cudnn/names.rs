@@ -16,6 +16,7 @@ pub(crate) enum Kind {
     PointwiseOperation = 13,
     GenStats = 14,
     OperationGraph = 15,
+    VariantPack = 16,
     Tensor = 17,
     Reduction = 21,
     ReductionOperation = 22,
@@ -38,6 +39,7 @@ impl Kind {
             Kind::PointwiseOperation => "a pointwise operation",
             Kind::GenStats => "batch statistics",
             Kind::OperationGraph => "an operation graph",
+            Kind::VariantPack => "a variant pack",
             Kind::Tensor => "a tensor",
             Kind::Reduction => "a reduction",
             Kind::ReductionOperation => "a reduction operation",
@@ -50,10 +52,12 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Type {
+    Handle = 0,
     Data = 1,
     Boolean = 2,
     Int64 = 3,
     Float = 4,
+    Pointer = 6,
     ConvolutionMode = 7,
     HeuristicMode = 8,
     NumericalNote = 11,
@@ -83,6 +87,7 @@ pub(crate) enum Attribute {
     HeuristicsResults = 202,
     HeuristicsDevice = 204,
     ConfigEngine = 300,
+    PlanHandle = 400,
     PlanConfig = 401,
     PlanWorkspace = 402,
     PlanJson = 405,
@@ -116,6 +121,7 @@ pub(crate) enum Attribute {
     GenStatsX = 772,
     GenStatsSum = 773,
     GenStatsSquareSum = 774,
+    GraphHandle = 800,
     GraphOperations = 801,
     TensorAlignment = 900,
     TensorDataType = 901,
@@ -123,6 +129,9 @@ pub(crate) enum Attribute {
     TensorStrides = 903,
     TensorId = 906,
     TensorVirtual = 907,
+    PackIds = 1000,
+    PackAddresses = 1001,
+    PackWorkspace = 1003,
     EngineIndex = 1301,
     EngineNumericalNote = 1303,
     EngineBehaviorNote = 1305,
@@ -170,9 +179,25 @@ pub(crate) const SUM_AND_SQUARES: i32 = 0;
 pub(crate) const REDUCE_ADD: i32 = 0;
 /// `CUDNN_HEUR_MODE_A`: the engines that are expected to be fastest.
 pub(crate) const HEURISTIC_A: i32 = 3;
+/// `CUDNN_HEUR_MODE_B`: a slower look, which cuDNN answers as mode A where it has none for a graph.
+pub(crate) const HEURISTIC_B: i32 = 1;
 /// `CUDNN_HEUR_MODE_FALLBACK`: engines that work where the others do not.
 pub(crate) const HEURISTIC_FALLBACK: i32 = 2;
-/// `CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC`.
-pub(crate) const NONDETERMINISTIC: i32 = 4;
 /// `CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION`.
 pub(crate) const RUNTIME_COMPILATION: i32 = 0;
+
+/// `cudnnBackendNumericalNote_t`: what is said of an engine's arithmetic.
+pub(crate) mod note {
+    /// Matrix instructions; of f32 they take 10 bits of mantissa.
+    pub(crate) const TENSOR_CORE: i32 = 0;
+    /// Operands are rounded to a narrower type.
+    pub(crate) const DOWN_CONVERT_INPUTS: i32 = 1;
+    /// Sums are kept in a narrower type.
+    pub(crate) const REDUCED_PRECISION_REDUCTION: i32 = 2;
+    /// Fourier transforms.
+    pub(crate) const FFT: i32 = 3;
+    /// Other bits on another run.
+    pub(crate) const NONDETERMINISTIC: i32 = 4;
+    /// Winograd's algorithm; 6 to 8 tell the size of its tiles.
+    pub(crate) const WINOGRAD: [i32; 4] = [5, 6, 7, 8];
+}

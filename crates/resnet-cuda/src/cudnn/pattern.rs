@@ -5,7 +5,7 @@
 
 use resnet_core::op::Conv2d;
 
-use super::graph::{Shape, Tensor};
+use super::graph::{Operand, Shape, Tensor};
 use super::library::Cudnn;
 use super::names::{DataType, Pointwise};
 use super::{CudnnError, Graph};
@@ -19,8 +19,10 @@ pub enum Pattern {
     Forward,
     /// `dx`.
     BackwardData,
-    /// `dw`.
+    /// `dw`, f32 whatever the type of the tensors: gradients of weights are.
     BackwardWeight,
+    /// `y = conv(x, w) + bias`.
+    ForwardBias,
     /// Forward, and `Σ y`, `Σ y²` by cuDNN's operation for it.
     ForwardStatistics,
     /// Forward, and `Σ y`, `Σ y²` by two reductions.
@@ -37,8 +39,9 @@ pub enum Pattern {
 
 impl Pattern {
     /// All of them.
-    pub const ALL: [Pattern; 9] = [
+    pub const ALL: [Pattern; 10] = [
         Pattern::Forward,
+        Pattern::ForwardBias,
         Pattern::BackwardData,
         Pattern::BackwardWeight,
         Pattern::ForwardStatistics,
@@ -48,6 +51,27 @@ impl Pattern {
         Pattern::BackwardDataShortcut,
         Pattern::Inference,
     ];
+
+    /// A name for it, on disk too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pattern::Forward => "forward",
+            Pattern::ForwardBias => "forward with bias",
+            Pattern::BackwardData => "backward-data",
+            Pattern::BackwardWeight => "backward-weight",
+            Pattern::ForwardStatistics => "forward with statistics",
+            Pattern::ForwardSums => "forward with two sums",
+            Pattern::NormForwardStatistics => "normalised forward with statistics",
+            Pattern::BackwardDataMasked => "backward-data with mask and sums",
+            Pattern::BackwardDataShortcut => "backward-data with shortcut and mask",
+            Pattern::Inference => "forward with bias, residual and ReLU",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|pattern| pattern.name() == name)
+    }
 
     /// The graph for a convolution with tensors of a type.
     ///
@@ -63,6 +87,7 @@ impl Pattern {
         };
         match self {
             Pattern::Forward => build.forward(),
+            Pattern::ForwardBias => build.forward_bias(),
             Pattern::BackwardData => build.backward_data(),
             Pattern::BackwardWeight => build.backward_weight(),
             Pattern::ForwardStatistics => build.forward_statistics(),
@@ -85,13 +110,17 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn weights(&mut self) -> Result<Tensor> {
+    fn kernels(&mut self, operand: Operand, data: DataType) -> Result<Tensor> {
         let op = self.op;
-        self.graph.tensor(Shape::pictures(op.k(), op.c() / op.groups(), op.r(), op.s()), self.data)
+        self.graph.tensor(operand, Shape::pictures(op.k(), op.c() / op.groups(), op.r(), op.s()), data)
     }
 
-    fn per_channel(&mut self, c: usize) -> Result<Tensor> {
-        self.graph.tensor(Shape::channels(c), DataType::Float)
+    fn weights(&mut self) -> Result<Tensor> {
+        self.kernels(Operand::W, self.data)
+    }
+
+    fn per_channel(&mut self, operand: Operand, c: usize) -> Result<Tensor> {
+        self.graph.tensor(operand, Shape::channels(c), DataType::Float)
     }
 
     /// `conv(x, w)` of a given x, as f32 between operations.
@@ -104,7 +133,7 @@ impl Build<'_> {
 
     /// `dx` as f32 between operations.
     fn data_gradient(&mut self) -> Result<Tensor> {
-        let dy = self.graph.tensor(self.y, self.data)?;
+        let dy = self.graph.tensor(Operand::Dy, self.y, self.data)?;
         let w = self.weights()?;
         let dx = self.graph.between(self.x, DataType::Float)?;
         self.graph.backward_data(self.op, &dy, &w, &dx)?;
@@ -112,42 +141,55 @@ impl Build<'_> {
     }
 
     fn forward(&mut self) -> Result<()> {
-        let (x, w) = (self.graph.tensor(self.x, self.data)?, self.weights()?);
-        let y = self.graph.tensor(self.y, self.data)?;
+        let (x, w) = (self.graph.tensor(Operand::X, self.x, self.data)?, self.weights()?);
+        let y = self.graph.tensor(Operand::Y, self.y, self.data)?;
         self.graph.forward(self.op, &x, &w, &y)
     }
 
+    fn forward_bias(&mut self) -> Result<()> {
+        let x = self.graph.tensor(Operand::X, self.x, self.data)?;
+        let v = self.product(&x)?;
+        let bias = self.per_channel(Operand::Bias, self.op.k())?;
+        let y = self.graph.tensor(Operand::Y, self.y, self.data)?;
+        self.graph.binary(Pointwise::Add, &v, &bias, &y)
+    }
+
     fn backward_data(&mut self) -> Result<()> {
-        let (dy, w) = (self.graph.tensor(self.y, self.data)?, self.weights()?);
-        let dx = self.graph.tensor(self.x, self.data)?;
+        let (dy, w) = (self.graph.tensor(Operand::Dy, self.y, self.data)?, self.weights()?);
+        let dx = self.graph.tensor(Operand::Dx, self.x, self.data)?;
         self.graph.backward_data(self.op, &dy, &w, &dx)
     }
 
     fn backward_weight(&mut self) -> Result<()> {
-        let (x, dy) = (self.graph.tensor(self.x, self.data)?, self.graph.tensor(self.y, self.data)?);
-        let dw = self.weights()?;
+        let x = self.graph.tensor(Operand::X, self.x, self.data)?;
+        let dy = self.graph.tensor(Operand::Dy, self.y, self.data)?;
+        let dw = self.kernels(Operand::Dw, DataType::Float)?;
         self.graph.backward_weight(self.op, &x, &dy, &dw)
     }
 
+    fn sums(&mut self, c: usize) -> Result<(Tensor, Tensor)> {
+        Ok((self.per_channel(Operand::Sum, c)?, self.per_channel(Operand::Products, c)?))
+    }
+
     fn statistics_of(&mut self, v: &Tensor) -> Result<()> {
-        let (sum, squares) = (self.per_channel(self.op.k())?, self.per_channel(self.op.k())?);
+        let (sum, squares) = self.sums(self.op.k())?;
         self.graph.statistics(v, &sum, &squares)
     }
 
     fn forward_statistics(&mut self) -> Result<()> {
-        let x = self.graph.tensor(self.x, self.data)?;
+        let x = self.graph.tensor(Operand::X, self.x, self.data)?;
         let v = self.product(&x)?;
-        let y = self.graph.tensor(self.y, self.data)?;
+        let y = self.graph.tensor(Operand::Y, self.y, self.data)?;
         self.graph.unary(Pointwise::Identity, &v, &y)?;
         self.statistics_of(&v)
     }
 
     fn forward_sums(&mut self) -> Result<()> {
-        let x = self.graph.tensor(self.x, self.data)?;
+        let x = self.graph.tensor(Operand::X, self.x, self.data)?;
         let v = self.product(&x)?;
-        let y = self.graph.tensor(self.y, self.data)?;
+        let y = self.graph.tensor(Operand::Y, self.y, self.data)?;
         self.graph.unary(Pointwise::Identity, &v, &y)?;
-        let (sum, squares) = (self.per_channel(self.op.k())?, self.per_channel(self.op.k())?);
+        let (sum, squares) = self.sums(self.op.k())?;
         self.graph.sum(&v, &sum)?;
         let square = self.graph.between(self.y, DataType::Float)?;
         self.graph.binary(Pointwise::Mul, &v, &v, &square)?;
@@ -156,7 +198,7 @@ impl Build<'_> {
 
     /// `scale·raw + shift`, of a type of its own.
     fn affine(&mut self, raw: &Tensor, shape: Shape, c: usize, data: DataType) -> Result<Tensor> {
-        let (scale, shift) = (self.per_channel(c)?, self.per_channel(c)?);
+        let (scale, shift) = (self.per_channel(Operand::Scale, c)?, self.per_channel(Operand::Shift, c)?);
         let scaled = self.graph.between(shape, data)?;
         self.graph.binary(Pointwise::Mul, raw, &scale, &scaled)?;
         let shifted = self.graph.between(shape, data)?;
@@ -165,25 +207,25 @@ impl Build<'_> {
     }
 
     fn norm_forward_statistics(&mut self) -> Result<()> {
-        let raw = self.graph.tensor(self.x, self.data)?;
+        let raw = self.graph.tensor(Operand::X, self.x, self.data)?;
         let shifted = self.affine(&raw, self.x, self.op.c(), self.data)?;
         let x = self.graph.between(self.x, self.data)?;
         self.graph.unary(Pointwise::Relu, &shifted, &x)?;
         let w = self.weights()?;
-        let y = self.graph.tensor(self.y, self.data)?;
+        let y = self.graph.tensor(Operand::Y, self.y, self.data)?;
         self.graph.forward(self.op, &x, &w, &y)?;
         self.statistics_of(&y)
     }
 
     fn backward_data_masked(&mut self) -> Result<()> {
         let dx = self.data_gradient()?;
-        let raw = self.graph.tensor(self.x, self.data)?;
+        let raw = self.graph.tensor(Operand::X, self.x, self.data)?;
         let gate = self.affine(&raw, self.x, self.op.c(), DataType::Float)?;
         let masked = self.graph.between(self.x, DataType::Float)?;
         self.graph.relu_backward(&gate, &dx, &masked)?;
-        let out = self.graph.tensor(self.x, self.data)?;
+        let out = self.graph.tensor(Operand::Dx, self.x, self.data)?;
         self.graph.unary(Pointwise::Identity, &masked, &out)?;
-        let (sum, products) = (self.per_channel(self.op.c())?, self.per_channel(self.op.c())?);
+        let (sum, products) = self.sums(self.op.c())?;
         self.graph.sum(&masked, &sum)?;
         let product = self.graph.between(self.x, DataType::Float)?;
         self.graph.binary(Pointwise::Mul, &masked, &raw, &product)?;
@@ -192,24 +234,24 @@ impl Build<'_> {
 
     fn backward_data_shortcut(&mut self) -> Result<()> {
         let dx = self.data_gradient()?;
-        let shortcut = self.graph.tensor(self.x, self.data)?;
+        let shortcut = self.graph.tensor(Operand::Residual, self.x, self.data)?;
         let both = self.graph.between(self.x, DataType::Float)?;
         self.graph.binary(Pointwise::Add, &dx, &shortcut, &both)?;
-        let value = self.graph.tensor(self.x, self.data)?;
-        let out = self.graph.tensor(self.x, self.data)?;
+        let value = self.graph.tensor(Operand::X, self.x, self.data)?;
+        let out = self.graph.tensor(Operand::Dx, self.x, self.data)?;
         self.graph.relu_backward(&value, &both, &out)
     }
 
     fn inference(&mut self) -> Result<()> {
-        let x = self.graph.tensor(self.x, self.data)?;
+        let x = self.graph.tensor(Operand::X, self.x, self.data)?;
         let v = self.product(&x)?;
-        let bias = self.per_channel(self.op.k())?;
+        let bias = self.per_channel(Operand::Bias, self.op.k())?;
         let biased = self.graph.between(self.y, DataType::Float)?;
         self.graph.binary(Pointwise::Add, &v, &bias, &biased)?;
-        let residual = self.graph.tensor(self.y, self.data)?;
+        let residual = self.graph.tensor(Operand::Residual, self.y, self.data)?;
         let sum = self.graph.between(self.y, DataType::Float)?;
         self.graph.binary(Pointwise::Add, &biased, &residual, &sum)?;
-        let y = self.graph.tensor(self.y, self.data)?;
+        let y = self.graph.tensor(Operand::Y, self.y, self.data)?;
         self.graph.unary(Pointwise::Relu, &sum, &y)
     }
 }

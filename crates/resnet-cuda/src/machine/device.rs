@@ -8,17 +8,20 @@ mod staging;
 
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys::{self, CUdevice_attribute, CUfunction_attribute, CUresult};
+use cudarc::driver::sys::{self, CUdevice_attribute, CUevent_flags, CUfunction_attribute, CUresult};
 use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr};
 use cudarc::nvrtc::Ptx;
 use resnet_core::{Error, Result};
 
 use self::staging::Staging;
-use super::{Launch, Machine, Memory, RecordingId, Traits};
+use super::{Launch, Machine, Memory, RecordingId, Stamp, Traits};
 use crate::compile::{Arch, Cache, Compiler, Unit};
+use crate::cudnn::{Cudnn, CudnnError, Target};
 use crate::error::CudaUnavailable;
 use crate::library::Loaded;
 use crate::probe::{DRIVER, Device};
@@ -66,6 +69,9 @@ const NEEDED: [&str; 35] = [
 /// Since CUDA 12.4: tells how many bytes a kernel takes.
 const PARAMETER_SIZE: &str = "cuFuncGetParamInfo";
 
+/// Since CUDA 12.8: the time between two events. Without it the host's clock is taken.
+const ELAPSED_TIME: &str = "cuEventElapsedTime_v2";
+
 /// Shared memory a block may have without being asked for.
 const USUAL_SHARED_BYTES: u32 = 48 << 10;
 
@@ -83,7 +89,15 @@ pub struct Gpu {
     arch: Arch,
     device: Device,
     traits: Traits,
+    driver: Driver,
+    search: Search,
+}
+
+/// What not every driver has.
+#[derive(Clone, Copy, Debug)]
+struct Driver {
     tells_parameter_size: bool,
+    tells_time: bool,
 }
 
 struct Function {
@@ -101,7 +115,7 @@ impl Gpu {
     /// [`Error::Device`] for functions that the driver lacks, and whatever the driver refuses.
     pub fn open(search: &Search, device: Device, cache: Option<Cache>) -> Result<Self> {
         let compiler = Compiler::open(search, cache)?;
-        let tells_parameter_size = load_driver(search)?;
+        let driver = load_driver(search)?;
         let context = CudaContext::new(device.ordinal).map_err(|e| failed("opening the device", e))?;
         // SAFETY: events order work of several streams on one allocation; there is one stream here, and every allocation is
         // made on it, after this call.
@@ -130,7 +144,8 @@ impl Gpu {
             arch: Arch::of(device.capability),
             device,
             traits,
-            tells_parameter_size,
+            driver,
+            search: search.clone(),
         })
     }
 
@@ -155,7 +170,7 @@ impl Gpu {
         if !self.functions.contains_key(name) {
             let found = self.modules.iter().rev().find_map(|module| module.load_function(name).ok());
             let function = found.ok_or_else(|| refused(format!("there is no kernel `{name}`")))?;
-            let arg_bytes = if self.tells_parameter_size { parameter_bytes(&function) } else { None };
+            let arg_bytes = if self.driver.tells_parameter_size { parameter_bytes(&function) } else { None };
             let shared_bytes = USUAL_SHARED_BYTES;
             self.functions.insert(name.to_owned(), Function { function, arg_bytes, shared_bytes });
         }
@@ -285,6 +300,34 @@ impl Machine for Gpu {
         graph.launch().map_err(|e| failed("replaying a step", e))
     }
 
+    fn cudnn(&mut self) -> std::result::Result<Target, CudnnError> {
+        let library = Cudnn::load(&self.search)?;
+        self.bind().map_err(|error| CudnnError::Device { why: error.to_string() })?;
+        let stream = self.stream.cu_stream().cast();
+        // SAFETY: the stream belongs to the context that was just made current, and the target keeps it alive.
+        unsafe { Target::here(&library, stream, Rc::new(Arc::clone(&self.stream))) }
+    }
+
+    fn stamp(&mut self) -> Result<Stamp> {
+        if !self.driver.tells_time {
+            self.synchronize()?;
+            return Ok(Stamp::Host(Instant::now()));
+        }
+        let flags = CUevent_flags::CU_EVENT_DEFAULT;
+        let event = self.context.new_event(Some(flags)).map_err(|e| failed("making an event", e))?;
+        event.record(&self.stream).map_err(|e| failed("taking the time", e))?;
+        Ok(Stamp::Device(event))
+    }
+
+    fn milliseconds(&mut self, from: &Stamp, to: &Stamp) -> Result<f32> {
+        match (from, to) {
+            (Stamp::Device(from), Stamp::Device(to)) => {
+                from.elapsed_ms(to).map_err(|e| failed("taking the time", e))
+            }
+            _ => Ok(from.host_milliseconds(to)),
+        }
+    }
+
     fn forget(&mut self, recording: RecordingId) {
         if let Some(graph) = self.graphs.get_mut(recording.0) {
             *graph = None;
@@ -299,16 +342,17 @@ impl Drop for Gpu {
     }
 }
 
-/// Loads the driver so that `cudarc` finds it, for the life of the process. Whether it has [`PARAMETER_SIZE`].
-fn load_driver(search: &Search) -> Result<bool> {
+/// Loads the driver so that `cudarc` finds it, for the life of the process.
+fn load_driver(search: &Search) -> Result<Driver> {
     let missing = || CudaUnavailable::NoDriver { library: DRIVER, searched: search.places(&[DRIVER]) };
     let driver = Loaded::open(search, &[DRIVER])?.ok_or_else(missing)?;
     driver.require(&NEEDED)?;
-    let tells_parameter_size = driver.has(PARAMETER_SIZE);
+    let has =
+        Driver { tells_parameter_size: driver.has(PARAMETER_SIZE), tells_time: driver.has(ELAPSED_TIME) };
     // A library that was opened by its path is found by its name from then on.
     driver.keep();
     // SAFETY: loads the driver by its usual names, as this function just did.
-    if unsafe { sys::is_culib_present() } { Ok(tells_parameter_size) } else { Err(missing().into()) }
+    if unsafe { sys::is_culib_present() } { Ok(has) } else { Err(missing().into()) }
 }
 
 /// Bytes of a kernel's only argument, or `None` if the driver does not say.

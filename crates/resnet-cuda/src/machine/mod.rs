@@ -12,11 +12,13 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use resnet_core::Result;
 
 use crate::args::Packed;
 use crate::compile::Unit;
+use crate::cudnn::{CudnnError, Target};
 
 /// One launch of one kernel.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +80,25 @@ pub struct Traits {
 /// A recorded list of launches, by its number on the machine that recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RecordingId(pub usize);
+
+/// A time in a queue.
+#[derive(Debug)]
+pub enum Stamp {
+    /// By the host's clock, after waiting.
+    Host(Instant),
+    /// By the device's.
+    Device(cudarc::driver::CudaEvent),
+}
+
+impl Stamp {
+    /// Milliseconds to another of the host's clock.
+    fn host_milliseconds(&self, to: &Stamp) -> f32 {
+        match (self, to) {
+            (Stamp::Host(from), Stamp::Host(to)) => to.duration_since(*from).as_secs_f32() * 1e3,
+            _ => f32::NAN,
+        }
+    }
+}
 
 /// One in-order queue with memory.
 ///
@@ -150,6 +171,24 @@ pub trait Machine {
     /// # Errors
     /// Device errors, and a number that is not there.
     fn replay(&mut self, recording: RecordingId) -> Result<()>;
+
+    /// cuDNN on this queue.
+    ///
+    /// # Errors
+    /// What is missing for it, or what it refuses.
+    fn cudnn(&mut self) -> std::result::Result<Target, CudnnError>;
+
+    /// Notes the time at which the queue comes to this point.
+    ///
+    /// # Errors
+    /// Device errors.
+    fn stamp(&mut self) -> Result<Stamp>;
+
+    /// Milliseconds between two stamps, once both have passed.
+    ///
+    /// # Errors
+    /// Device errors.
+    fn milliseconds(&mut self, from: &Stamp, to: &Stamp) -> Result<f32>;
 
     /// Forgets a recording.
     fn forget(&mut self, recording: RecordingId);

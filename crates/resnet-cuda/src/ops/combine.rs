@@ -1,7 +1,7 @@
 //! Combine, forward and backward.
 
 use resnet_core::op::Combine;
-use resnet_core::{GradOut, GradSource, Result, Source, TensorDesc};
+use resnet_core::{DType, GradOut, GradSource, Result, Source, TensorDesc};
 
 use crate::buffer::{Buffer, address, optional, suffix};
 use crate::columns::Columns;
@@ -35,6 +35,74 @@ pub(crate) fn scratch_bytes(engine: &Engine, op: &Combine) -> usize {
     columns.moment_bytes(op.c()).max(CheckedGradOut::scratch_bytes(op.c(), columns.tiles))
 }
 
+/// Reads `x`, writes it to `z` and leaves its statistics at `partials`; 0 where either is not wanted.
+fn pass(
+    engine: &mut Engine,
+    columns: &Columns,
+    rows: usize,
+    c: usize,
+    dtype: DType,
+    (x, z, partials): (SourceArgs, u64, u64),
+) -> Result<()> {
+    let args = CombineArgs {
+        x,
+        z,
+        partials,
+        rows: u32_of(rows),
+        c: u32_of(c),
+        rows_per_tile: columns.rows_per_tile,
+        vector: columns.vector,
+    };
+    engine.launch(format!("combine_{}", suffix(dtype)), columns.geometry, &args)
+}
+
+/// The value of a source of `rows × c` as a tensor at `z`.
+pub(crate) fn evaluate(
+    engine: &mut Engine,
+    rows: usize,
+    c: usize,
+    dtype: DType,
+    x: SourceArgs,
+    z: u64,
+) -> Result<()> {
+    let columns = Columns::new(engine, rows, c, dtype);
+    pass(engine, &columns, rows, c, dtype, (x, z, 0))
+}
+
+/// Partial statistics of a tensor of `rows × c` as it lies at `y`.
+pub(crate) fn statistics(
+    engine: &mut Engine,
+    columns: &Columns,
+    rows: usize,
+    c: usize,
+    dtype: DType,
+    y: u64,
+    partials: u64,
+) -> Result<()> {
+    pass(engine, columns, rows, c, dtype, (SourceArgs::raw(y), 0, partials))
+}
+
+/// Evaluates a gradient of `rows × c` and lets go of it; partial sums are of the tiles of [`Columns::new`].
+pub(crate) fn let_go(
+    engine: &mut Engine,
+    rows: usize,
+    c: usize,
+    dtype: DType,
+    dz: GradSourceArgs,
+    dx: GradOutArgs,
+) -> Result<()> {
+    let columns = Columns::new(engine, rows, c, dtype);
+    let args = CombineBackwardArgs {
+        dz,
+        dx,
+        rows: u32_of(rows),
+        c: u32_of(c),
+        rows_per_tile: columns.rows_per_tile,
+        vector: columns.vector,
+    };
+    engine.launch(format!("combine_backward_{}", suffix(dtype)), columns.geometry, &args)
+}
+
 pub(crate) fn combine(
     engine: &mut Engine,
     op: &Combine,
@@ -50,16 +118,7 @@ pub(crate) fn combine(
 
     let columns = Columns::new(engine, op.rows(), c, op.dtype());
     let partials = if sums == 0 { 0 } else { engine.scratch(columns.moment_bytes(c))? };
-    let args = CombineArgs {
-        x,
-        z,
-        partials,
-        rows: u32_of(op.rows()),
-        c: u32_of(c),
-        rows_per_tile: columns.rows_per_tile,
-        vector: columns.vector,
-    };
-    engine.launch(format!("combine_{}", suffix(op.dtype())), columns.geometry, &args)?;
+    pass(engine, &columns, op.rows(), c, op.dtype(), (x, z, partials))?;
     if sums != 0 {
         engine.finish_moments(partials, columns.tiles, c, sums)?;
     }
@@ -80,14 +139,6 @@ pub(crate) fn combine_backward(
     let columns = Columns::new(engine, op.rows(), c, op.dtype());
     let scratch = engine.scratch(CheckedGradOut::scratch_bytes(c, columns.tiles))?;
     dx.place(scratch, c, columns.tiles);
-    let args = CombineBackwardArgs {
-        dz,
-        dx: dx.args,
-        rows: u32_of(op.rows()),
-        c: u32_of(c),
-        rows_per_tile: columns.rows_per_tile,
-        vector: columns.vector,
-    };
-    engine.launch(format!("combine_backward_{}", suffix(op.dtype())), columns.geometry, &args)?;
+    let_go(engine, op.rows(), c, op.dtype(), dz, dx.args)?;
     engine.finish_grad_sums(&dx, columns.tiles, c)
 }

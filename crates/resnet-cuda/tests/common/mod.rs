@@ -1,6 +1,8 @@
 //! Where the tests get a backend from.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod directions;
+
 use std::io::Write;
 
 use resnet_cuda::CudaBackend;

@@ -1,4 +1,4 @@
-//! An NVRTC whose machine code is the name of the source. Compiled to a shared library by `tests/device.rs`.
+//! An NVRTC whose machine code is the name of the source, or of the one kernel that macros make of it. Compiled to a shared library by `tests/device.rs`.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
@@ -41,7 +41,15 @@ unsafe extern "C" fn nvrtcCreateProgram(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn nvrtcCompileProgram(_program: *mut CString, _n: c_int, _options: *const *const c_char) -> c_int {
+unsafe extern "C" fn nvrtcCompileProgram(program: *mut CString, n: c_int, options: *const *const c_char) -> c_int {
+    for i in 0..n as usize {
+        // SAFETY: as many texts are there, and a program that lives.
+        let option = unsafe { CStr::from_ptr(*options.add(i)) }.to_str().expect("is text");
+        if let Some(name) = option.strip_prefix("--define-macro=KERNEL_NAME=") {
+            // SAFETY: a program that lives.
+            unsafe { *program = CString::new(name).expect("has no zero") };
+        }
+    }
     0
 }
 

@@ -37,6 +37,26 @@ struct Function {
 enum Work {
     Launch(Kernel, RawLaunch, Vec<u64>),
     Fill(u64, u8, usize),
+    /// Of another library, with how long it takes.
+    Foreign(extern "C" fn(*mut c_void), usize, c_int),
+}
+
+/// The device's clock: a kernel takes a unit for each word of its arguments, a filling none, and other libraries say how long they take.
+static CLOCK: Mutex<i64> = Mutex::new(0);
+
+/// The clock at each event.
+static EVENTS: Mutex<Vec<i64>> = Mutex::new(Vec::new());
+
+/// For the fake cuDNN: whether a stream is being captured.
+#[unsafe(no_mangle)]
+extern "C" fn fakeCapturing() -> c_int {
+    c_int::from(capturing())
+}
+
+/// For the fake cuDNN: puts work into the queue.
+#[unsafe(no_mangle)]
+extern "C" fn fakeIssue(call: extern "C" fn(*mut c_void), data: *mut c_void, units: c_int) {
+    issue(Work::Foreign(call, data as usize, units));
 }
 
 /// Copies that were issued and not done: where to, where from, how many bytes.
@@ -67,7 +87,16 @@ fn capturing() -> bool {
 }
 
 fn run(work: &Work) -> c_int {
+    *CLOCK.lock().expect("not poisoned") += match work {
+        Work::Launch(_, _, words) => words.len() as i64,
+        Work::Fill(..) => 0,
+        Work::Foreign(_, _, units) => i64::from(*units),
+    };
     match work {
+        Work::Foreign(call, data, _) => {
+            call(*data as *mut c_void);
+            SUCCESS
+        }
         // SAFETY: the kernel is one of the emulator's and the words are as many as it takes, see `cuLaunchKernel`.
         Work::Launch(kernel, raw, words) => match unsafe { kernel(raw, words.as_ptr().cast()) } {
             0 => SUCCESS,
@@ -330,8 +359,10 @@ extern "C" fn cuMemFreeHost(memory: *mut c_void) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuEventCreate(out: *mut usize, _flags: c_uint) -> c_int {
-    // SAFETY: points to a handle.
-    unsafe { *out = 3 };
+    let mut events = EVENTS.lock().expect("not poisoned");
+    events.push(0);
+    // SAFETY: points to a handle. Events are numbered from 1.
+    unsafe { *out = events.len() };
     SUCCESS
 }
 
@@ -341,7 +372,19 @@ extern "C" fn cuEventDestroy_v2(_event: usize) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventRecord(_event: usize, _stream: usize) -> c_int {
+extern "C" fn cuEventRecord(event: usize, _stream: usize) -> c_int {
+    if capturing() {
+        return CAPTURE_UNSUPPORTED;
+    }
+    EVENTS.lock().expect("not poisoned")[event - 1] = *CLOCK.lock().expect("not poisoned");
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuEventElapsedTime_v2(out: *mut f32, from: usize, to: usize) -> c_int {
+    let events = EVENTS.lock().expect("not poisoned");
+    // SAFETY: points to a number.
+    unsafe { *out = (events[to - 1] - events[from - 1]) as f32 };
     SUCCESS
 }
 

@@ -1,7 +1,13 @@
 //! Libraries made to order, compiled by the compiler that compiles the tests.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 use std::path::Path;
 use std::process::Command;
+
+use resnet_cuda::compile::Unit;
+use resnet_cuda::kernels;
+use resnet_cuda::machine::emulator::compiled;
 
 /// Compiles a source of this folder to a shared library.
 pub(crate) fn rustc(source: &str, library: &Path, set: impl FnOnce(&mut Command)) {
@@ -18,4 +24,24 @@ pub(crate) fn rustc(source: &str, library: &Path, set: impl FnOnce(&mut Command)
     set(&mut command);
     let output = command.output().expect("rustc runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Puts a driver with one device, a compiler for it and its kernels into a folder. Units with macros are compiled where they are named.
+pub(crate) fn device(folder: &Path, units: &[Unit]) {
+    for unit in kernels::UNITS.iter().chain(units) {
+        let named = unit.macros.iter().find(|(name, _)| *name == "KERNEL_NAME");
+        let name = named.map_or(unit.name, |(_, name)| name);
+        let to = folder.join(format!("{name}.so"));
+        std::fs::create_dir_all(to.parent().expect("has a folder")).expect("made");
+        std::fs::copy(compiled(unit).expect("compiles"), to).expect("copied");
+    }
+    library("gpu.rs", "libcuda.so.1", folder);
+    library("compiler.rs", "libnvrtc.so.13", folder);
+}
+
+/// Compiles a source to a library that is found by its name once it is loaded.
+pub(crate) fn library(source: &str, name: &str, folder: &Path) {
+    rustc(source, &folder.join(name), |command| {
+        command.arg(format!("-Clink-arg=-Wl,-soname,{name}")).env("FAKE_KERNELS", folder);
+    });
 }

@@ -8,6 +8,7 @@ mod build;
 mod library;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use resnet_core::{Error, Result};
 
@@ -15,7 +16,8 @@ pub use self::build::{compiled, compiler};
 use self::library::{Block, Code};
 use crate::compile::Unit;
 
-use super::{Launch, Machine, Memory, RecordingId, Traits};
+use super::{Launch, Machine, Memory, RecordingId, Stamp, Traits};
+use crate::cudnn::{CudnnError, Target};
 
 /// A machine without hardware. All of them in a process share what was compiled.
 pub struct Emulator {
@@ -192,6 +194,19 @@ impl Machine for Emulator {
         let result = list.iter().try_for_each(|work| self.run(work));
         self.recordings[recording.0] = Some(list);
         result
+    }
+
+    fn cudnn(&mut self) -> std::result::Result<Target, CudnnError> {
+        Err(CudnnError::NoDevice { machine: "emulated" })
+    }
+
+    fn stamp(&mut self) -> Result<Stamp> {
+        self.not_while_recording("the time was taken")?;
+        Ok(Stamp::Host(Instant::now()))
+    }
+
+    fn milliseconds(&mut self, from: &Stamp, to: &Stamp) -> Result<f32> {
+        Ok(from.host_milliseconds(to))
     }
 
     fn forget(&mut self, recording: RecordingId) {

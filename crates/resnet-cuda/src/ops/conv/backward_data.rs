@@ -3,8 +3,10 @@
 use resnet_core::op::Conv2d;
 use resnet_core::{GradOut, GradSource, Result};
 
-use super::{ConvShape, THREADS, TILE, tensor};
+use super::{ConvShape, THREADS, TILE, cudnn, tensor};
 use crate::buffer::{Buffer, address, suffix};
+use crate::choice::task::Task;
+use crate::choice::ways::{self, Way};
 use crate::engine::{Engine, Geometry, u32_of};
 use crate::source::{CheckedGradOut, GradOutArgs, GradSourceArgs};
 
@@ -24,16 +26,28 @@ fn tiles(op: &Conv2d) -> (usize, usize) {
 }
 
 /// Bytes of scratch.
-pub(crate) fn scratch_bytes(engine: &Engine, op: &Conv2d) -> usize {
-    match tensor::plan_backward_data(engine, op) {
-        Some(plan) => tensor::backward_data_scratch_bytes(&plan, op),
-        None => partial_bytes(op),
+pub(crate) fn scratch_bytes(engine: &Engine, task: &Task, way: &Way) -> usize {
+    match way {
+        Way::Cudnn(plan) => cudnn::scratch_bytes(engine, task, plan),
+        Way::Tensor(element) => match tensor::plan_backward_data(engine, &task.op, *element) {
+            Some(plan) => tensor::backward_data_scratch_bytes(&plan, &task.op),
+            None => partial_bytes(&task.op),
+        },
+        Way::Simt => partial_bytes(&task.op),
     }
 }
 
 fn partial_bytes(op: &Conv2d) -> usize {
     let (tiles, phases) = tiles(op);
     CheckedGradOut::scratch_bytes(op.c(), tiles * phases)
+}
+
+/// What is computed with, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    pub(crate) dy: GradSourceArgs,
+    pub(crate) w: u64,
+    pub(crate) dx: CheckedGradOut,
 }
 
 pub(crate) fn conv2d_backward_data(
@@ -44,15 +58,31 @@ pub(crate) fn conv2d_backward_data(
     dx: GradOut<'_, Buffer>,
 ) -> Result<()> {
     const OP: &str = "conv2d_backward_data";
-    let dy = GradSourceArgs::new(OP, &dy, &op.y_desc())?;
-    let w = address(OP, "w", w, &op.w_desc())?;
-    let mut dx = CheckedGradOut::new(OP, &dx, &op.x_desc())?;
+    let inputs = Inputs {
+        dy: GradSourceArgs::new(OP, &dy, &op.y_desc())?,
+        w: address(OP, "w", w, &op.w_desc())?,
+        dx: CheckedGradOut::new(OP, &dx, &op.x_desc())?,
+    };
+    let task = Task::backward_data(op, &inputs.dy, &inputs.dx);
+    ways::by(engine, &task, |engine, way| run(engine, &task, way, &inputs))
+}
 
-    if let Some(plan) = tensor::plan_backward_data(engine, op) {
-        return tensor::backward_data(engine, op, &plan, dy, w, dx);
+/// One way of it.
+pub(crate) fn run(engine: &mut Engine, task: &Task, way: &Way, inputs: &Inputs) -> Result<()> {
+    let op = &task.op;
+    let Inputs { dy, w, dx } = inputs;
+    match way {
+        Way::Cudnn(plan) => return cudnn::backward_data(engine, task, plan, *dy, *w, dx),
+        Way::Tensor(element) => {
+            if let Some(plan) = tensor::plan_backward_data(engine, op, *element) {
+                return tensor::backward_data(engine, op, &plan, *dy, *w, dx.clone());
+            }
+        }
+        Way::Simt => {}
     }
     let (tiles, phases) = tiles(op);
     let scratch = engine.scratch(partial_bytes(op))?;
+    let mut dx = dx.clone();
     dx.place(scratch, op.c(), tiles * phases);
     let columns = (op.c() / op.groups()).div_ceil(TILE);
     let geometry = Geometry {
@@ -60,7 +90,7 @@ pub(crate) fn conv2d_backward_data(
         block: [THREADS, 1, 1],
         shared_bytes: 0,
     };
-    let args = ConvBackwardDataArgs { dy, w, dx: dx.args, shape: op.into() };
+    let args = ConvBackwardDataArgs { dy: *dy, w: *w, dx: dx.args, shape: op.into() };
     engine.launch(format!("conv_backward_data_{}", suffix(op.dtype())), geometry, &args)?;
     engine.finish_grad_sums(&dx, tiles * phases, op.c())
 }

@@ -3,8 +3,10 @@
 use resnet_core::op::Conv2d;
 use resnet_core::{Accumulate, GradSource, Result, Source};
 
-use super::{ConvShape, THREADS, TILE, tensor};
+use super::{ConvShape, THREADS, TILE, cudnn, tensor};
 use crate::buffer::{Buffer, address, optional, suffix};
+use crate::choice::task::Task;
+use crate::choice::ways::{self, Way};
 use crate::columns::Columns;
 use crate::engine::{Engine, Geometry, u32_of};
 use crate::source::{GradSourceArgs, SourceArgs};
@@ -69,12 +71,25 @@ fn bias_columns(engine: &Engine, op: &Conv2d) -> Columns {
 }
 
 /// Bytes of scratch.
-pub(crate) fn scratch_bytes(engine: &Engine, op: &Conv2d) -> usize {
-    let weight = match tensor::plan_backward_weight(engine, op) {
-        Some(plan) => plan.scratch_bytes(),
-        None => Cut::new(engine, op).scratch_bytes(op),
+pub(crate) fn scratch_bytes(engine: &Engine, task: &Task, way: &Way) -> usize {
+    let op = &task.op;
+    let ordinary = || Cut::new(engine, op).scratch_bytes(op);
+    let weight = match way {
+        Way::Cudnn(plan) => cudnn::scratch_bytes(engine, task, plan),
+        Way::Tensor(element) => tensor::plan_backward_weight(engine, op, *element)
+            .map_or_else(ordinary, |plan| plan.scratch_bytes()),
+        Way::Simt => ordinary(),
     };
     weight.max(bias_columns(engine, op).tiles * op.k() * 4)
+}
+
+/// What is computed with, checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inputs {
+    pub(crate) x: SourceArgs,
+    pub(crate) dy: GradSourceArgs,
+    pub(crate) dw: u64,
+    pub(crate) accumulate: u32,
 }
 
 pub(crate) fn conv2d_backward_weight(
@@ -87,20 +102,36 @@ pub(crate) fn conv2d_backward_weight(
     accumulate: Accumulate,
 ) -> Result<()> {
     const OP: &str = "conv2d_backward_weight";
-    let x = SourceArgs::new(OP, &x, &op.x_desc())?;
-    let dy = GradSourceArgs::new(OP, &dy, &op.y_desc())?;
-    let dw = address(OP, "dw", dw, &op.w_desc())?;
+    let inputs = Inputs {
+        x: SourceArgs::new(OP, &x, &op.x_desc())?,
+        dy: GradSourceArgs::new(OP, &dy, &op.y_desc())?,
+        dw: address(OP, "dw", dw, &op.w_desc())?,
+        accumulate: u32::from(accumulate == Accumulate::Add),
+    };
     let dbias = optional(OP, "dbias", dbias.as_deref(), &op.bias_desc())?;
-    let accumulate = u32::from(accumulate == Accumulate::Add);
 
-    match tensor::plan_backward_weight(engine, op) {
-        Some(plan) => tensor::backward_weight(engine, &plan, x, dy, dw, accumulate)?,
-        None => weight(engine, op, x, dy, dw, accumulate)?,
-    }
+    let task = Task::backward_weight(op, &inputs.x, &inputs.dy);
+    ways::by(engine, &task, |engine, way| run(engine, &task, way, &inputs))?;
     if dbias != 0 {
-        bias(engine, op, dy, dbias, accumulate)?;
+        bias(engine, op, inputs.dy, dbias, inputs.accumulate)?;
     }
     Ok(())
+}
+
+/// One way of it, without the bias.
+pub(crate) fn run(engine: &mut Engine, task: &Task, way: &Way, inputs: &Inputs) -> Result<()> {
+    let op = &task.op;
+    let Inputs { x, dy, dw, accumulate } = *inputs;
+    match way {
+        Way::Cudnn(plan) => return cudnn::backward_weight(engine, task, plan, x, dy, dw, accumulate),
+        Way::Tensor(element) => {
+            if let Some(plan) = tensor::plan_backward_weight(engine, op, *element) {
+                return tensor::backward_weight(engine, &plan, x, dy, dw, accumulate);
+            }
+        }
+        Way::Simt => {}
+    }
+    weight(engine, op, x, dy, dw, accumulate)
 }
 
 fn weight(

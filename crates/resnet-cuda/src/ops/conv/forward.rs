@@ -3,8 +3,10 @@
 use resnet_core::op::Conv2d;
 use resnet_core::{Result, Source, TensorDesc};
 
-use super::{ConvShape, THREADS, TILE, tensor};
+use super::{ConvShape, THREADS, TILE, cudnn, tensor};
 use crate::buffer::{Buffer, address, optional, suffix};
+use crate::choice::task::Task;
+use crate::choice::ways::{self, Way};
 use crate::engine::{Engine, Geometry, u32_of};
 use crate::source::SourceArgs;
 
@@ -24,15 +26,29 @@ fn tiles(op: &Conv2d) -> usize {
 }
 
 /// Bytes of scratch.
-pub(crate) fn scratch_bytes(engine: &Engine, op: &Conv2d) -> usize {
-    match tensor::plan_forward(engine, op) {
-        Some(plan) => tensor::forward_scratch_bytes(&plan, op),
-        None => partial_bytes(op),
+pub(crate) fn scratch_bytes(engine: &Engine, task: &Task, way: &Way) -> usize {
+    match way {
+        Way::Cudnn(plan) => cudnn::scratch_bytes(engine, task, plan),
+        Way::Tensor(element) => match tensor::plan_forward(engine, &task.op, *element) {
+            Some(plan) => tensor::forward_scratch_bytes(&plan, &task.op),
+            None => partial_bytes(&task.op),
+        },
+        Way::Simt => partial_bytes(&task.op),
     }
 }
 
 fn partial_bytes(op: &Conv2d) -> usize {
     tiles(op) * 3 * op.k() * 4
+}
+
+/// What is computed with, checked: addresses, 0 where there is nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inputs {
+    pub(crate) x: SourceArgs,
+    pub(crate) w: u64,
+    pub(crate) bias: u64,
+    pub(crate) y: u64,
+    pub(crate) sums: u64,
 }
 
 pub(crate) fn conv2d(
@@ -45,33 +61,42 @@ pub(crate) fn conv2d(
     sums: Option<&mut Buffer>,
 ) -> Result<()> {
     const OP: &str = "conv2d";
-    let mut args = ConvForwardArgs {
+    let inputs = Inputs {
         x: SourceArgs::new(OP, &x, &op.x_desc())?,
         w: address(OP, "w", w, &op.w_desc())?,
         bias: optional(OP, "bias", bias, &op.bias_desc())?,
         y: address(OP, "y", y, &op.y_desc())?,
-        partials: 0,
-        shape: op.into(),
+        sums: optional(OP, "sums", sums.as_deref(), &TensorDesc::sums(op.k()))?,
     };
-    let sums = optional(OP, "sums", sums.as_deref(), &TensorDesc::sums(op.k()))?;
+    let task = Task::forward(op, &inputs.x, inputs.bias, inputs.sums);
+    ways::by(engine, &task, |engine, way| run(engine, &task, way, &inputs))
+}
 
-    if let Some(plan) = tensor::plan_forward(engine, op) {
-        let ConvForwardArgs { x, w, bias, y, .. } = args;
-        return tensor::forward(engine, op, &plan, tensor::ForwardInputs { x, w, bias, y, sums });
+/// One way of it.
+pub(crate) fn run(engine: &mut Engine, task: &Task, way: &Way, inputs: &Inputs) -> Result<()> {
+    let op = &task.op;
+    match way {
+        Way::Cudnn(plan) => return cudnn::forward(engine, task, plan, inputs),
+        Way::Tensor(element) => {
+            if let Some(plan) = tensor::plan_forward(engine, op, *element) {
+                return tensor::forward(engine, op, &plan, inputs);
+            }
+        }
+        Way::Simt => {}
     }
+    let Inputs { x, w, bias, y, sums } = *inputs;
     let tiles = tiles(op);
-    if sums != 0 {
-        args.partials = engine.scratch(partial_bytes(op))?;
-    }
+    let partials = if sums == 0 { 0 } else { engine.scratch(partial_bytes(op))? };
     let columns = (op.k() / op.groups()).div_ceil(TILE);
     let geometry = Geometry {
         grid: [u32_of(tiles), u32_of(columns), u32_of(op.groups())],
         block: [THREADS, 1, 1],
         shared_bytes: 0,
     };
+    let args = ConvForwardArgs { x, w, bias, y, partials, shape: op.into() };
     engine.launch(format!("conv_forward_{}", suffix(op.dtype())), geometry, &args)?;
     if sums != 0 {
-        engine.finish_moments(args.partials, tiles, op.k(), sums)?;
+        engine.finish_moments(partials, tiles, op.k(), sums)?;
     }
     Ok(())
 }

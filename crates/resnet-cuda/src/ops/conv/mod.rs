@@ -1,7 +1,8 @@
-//! Convolutions: the three directions, on the ordinary units, or on tensor cores where [`choice`](crate::choice) says so.
+//! Convolutions: the three directions, on ordinary units, on tensor cores or by cuDNN, as [`choice`](crate::choice) says.
 
 pub(crate) mod backward_data;
 pub(crate) mod backward_weight;
+mod cudnn;
 pub(crate) mod forward;
 mod tensor;
 

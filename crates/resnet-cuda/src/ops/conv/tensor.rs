@@ -5,12 +5,13 @@
 use resnet_core::Result;
 use resnet_core::op::Conv2d;
 
+use super::forward::Inputs;
 use crate::engine::Engine;
 use crate::source::{CheckedGradOut, GradSourceArgs, SourceArgs};
 use crate::tensor::backward_data::{self, BackwardData};
 use crate::tensor::backward_weight::{self, BackwardWeight};
 use crate::tensor::forward::{self, Forward};
-use crate::tensor::{Device, Step};
+use crate::tensor::{Device, Element, Step};
 
 fn device(engine: &Engine) -> Device {
     Device { multiprocessors: engine.traits.multiprocessors as usize }
@@ -31,19 +32,19 @@ fn run(engine: &mut Engine, steps: &[Step]) -> Result<()> {
     Ok(())
 }
 
-/// The plan for the forward direction, where tensor cores are chosen.
-pub(crate) fn plan_forward(engine: &Engine, op: &Conv2d) -> Option<Forward> {
-    Forward::plan(*op, engine.choice.element(op)?, device(engine))
+/// The plan for the forward direction.
+pub(crate) fn plan_forward(engine: &Engine, op: &Conv2d, element: Element) -> Option<Forward> {
+    Forward::plan(*op, element, device(engine))
 }
 
 /// The plan towards the input.
-pub(crate) fn plan_backward_data(engine: &Engine, op: &Conv2d) -> Option<BackwardData> {
-    BackwardData::plan(*op, engine.choice.element(op)?, device(engine))
+pub(crate) fn plan_backward_data(engine: &Engine, op: &Conv2d, element: Element) -> Option<BackwardData> {
+    BackwardData::plan(*op, element, device(engine))
 }
 
 /// The plan for the weights.
-pub(crate) fn plan_backward_weight(engine: &Engine, op: &Conv2d) -> Option<BackwardWeight> {
-    BackwardWeight::plan(*op, engine.choice.element(op)?, device(engine))
+pub(crate) fn plan_backward_weight(engine: &Engine, op: &Conv2d, element: Element) -> Option<BackwardWeight> {
+    BackwardWeight::plan(*op, element, device(engine))
 }
 
 /// Bytes of scratch.
@@ -56,17 +57,8 @@ pub(crate) fn backward_data_scratch_bytes(plan: &BackwardData, op: &Conv2d) -> u
     CheckedGradOut::scratch_bytes(op.c(), plan.n_tiles()).next_multiple_of(256) + plan.scratch_bytes()
 }
 
-/// What the forward direction is given, checked: addresses, 0 where there is nothing.
-pub(crate) struct ForwardInputs {
-    pub(crate) x: SourceArgs,
-    pub(crate) w: u64,
-    pub(crate) bias: u64,
-    pub(crate) y: u64,
-    pub(crate) sums: u64,
-}
-
-pub(crate) fn forward(engine: &mut Engine, op: &Conv2d, plan: &Forward, inputs: ForwardInputs) -> Result<()> {
-    let ForwardInputs { x, w, bias, y, sums } = inputs;
+pub(crate) fn forward(engine: &mut Engine, op: &Conv2d, plan: &Forward, inputs: &Inputs) -> Result<()> {
+    let Inputs { x, w, bias, y, sums } = *inputs;
     let partials = engine.scratch(forward_scratch_bytes(plan, op))?;
     let scratch = partials + partial_bytes(plan.n_tiles(), 3, op.k()) as u64;
     let wanted = if sums == 0 { 0 } else { partials };

@@ -1,0 +1,230 @@
+//! Choosing ways for the tasks of a step: from disk, or by trying what there is on the device.
+//!
+//! A candidate runs once before it is timed, and its result is compared with that of this crate's own kernels. Then it is timed by
+//! the device's own clock. Operands are pseudo-random numbers in memory that is given back afterwards.
+
+use std::rc::Rc;
+
+use resnet_core::op::Op;
+use resnet_core::{DType, Result};
+
+use super::Choice;
+use super::lab::{Lab, Sample};
+use super::plans::{Entry, Kept, Plans};
+use super::select::{Trial, fastest};
+use super::task::Task;
+use super::ways::Way;
+use crate::cudnn::convolution::Candidate as Offer;
+use crate::cudnn::{Convolutions, Pattern};
+use crate::engine::Engine;
+
+/// A way that may be taken, before a plan is made of it.
+enum Candidate {
+    Own(Way),
+    Cudnn(Offer),
+}
+
+impl Candidate {
+    fn name(&self) -> String {
+        match self {
+            Candidate::Own(way) => way.to_string(),
+            Candidate::Cudnn(engine) => engine.name(),
+        }
+    }
+}
+
+/// Chooses ways for the ops of a step, where there is more than one.
+///
+/// # Errors
+/// What cuDNN lacks, where it is forced; device errors.
+pub(crate) fn choose(engine: &mut Engine, ops: &[Op]) -> Result<()> {
+    let Some(cudnn) = engine.ways.cudnn(&mut *engine.machine)? else { return Ok(()) };
+    let mut tasks = Task::likely(ops);
+    if engine.ways.choice == Choice::Cudnn {
+        // Whatever is asked for, there is a plan that does the product of it.
+        for task in ops.iter().flat_map(Task::all).map(Task::base) {
+            if !tasks.contains(&task) {
+                tasks.push(task);
+            }
+        }
+    }
+    tasks.retain(|task| !engine.ways.is_chosen(task));
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    let (mut plans, ignored) =
+        Plans::load(engine.ways.tuning.folder.as_deref(), &engine.machine.describe(), &cudnn.name());
+    ignored.into_iter().for_each(|note| engine.ways.note(note));
+    tasks.retain(|task| !restore(engine, &cudnn, &plans, task));
+    if engine.ways.tuning.on {
+        timed(engine, &cudnn, &mut plans, &tasks)?;
+        if let Err(note) = plans.save() {
+            engine.ways.note(note);
+        }
+    } else if engine.ways.choice == Choice::Cudnn {
+        for task in &tasks {
+            first(engine, &cudnn, task);
+        }
+    }
+    Ok(())
+}
+
+/// Takes what an earlier run chose. A plan that cuDNN does not take back is sought anew.
+fn restore(engine: &mut Engine, cudnn: &Convolutions, plans: &Plans, task: &Task) -> bool {
+    let choice = engine.ways.choice;
+    let Some(Entry { way, ms }) = plans.get(choice.name(), &task.to_string()) else { return false };
+    let way = match way {
+        Kept::Simt => Way::Simt,
+        Kept::Tensor => match choice.element(&task.op) {
+            Some(element) => Way::Tensor(element),
+            None => return false,
+        },
+        Kept::Cudnn { pattern, engine: index, plan } => {
+            let Some(pattern) = Pattern::named(pattern).filter(|pattern| task.patterns().contains(pattern))
+            else {
+                return false;
+            };
+            match cudnn.restore(pattern, &task.op, *index, plan) {
+                Ok(plan) => Way::Cudnn(Rc::new(plan)),
+                Err(error) => {
+                    engine
+                        .ways
+                        .note(format!("{task}: the plan of an earlier run is not taken back: {error}"));
+                    return false;
+                }
+            }
+        }
+    };
+    engine.ways.choose(*task, way, Some(*ms));
+    true
+}
+
+/// What cuDNN offers for a task. A graph that it refuses as a whole offers nothing.
+fn engines(engine: &mut Engine, cudnn: &Convolutions, task: &Task) -> Vec<Offer> {
+    let rounding = engine.ways.choice.rounding();
+    let mut found = Vec::new();
+    for &pattern in task.patterns() {
+        match cudnn.candidates(pattern, &task.op, rounding) {
+            Ok(engines) => found.extend(engines),
+            Err(error) => engine.ways.note(format!("{task}: cuDNN refuses {}: {error}", pattern.name())),
+        }
+    }
+    found
+}
+
+/// The first plan that can be made, where nothing is timed.
+fn first(engine: &mut Engine, cudnn: &Convolutions, task: &Task) {
+    for candidate in engines(engine, cudnn, task) {
+        match cudnn.prepare(&candidate) {
+            Ok(plan) => return engine.ways.choose(*task, Way::Cudnn(Rc::new(plan)), None),
+            Err(error) => engine.ways.note(format!("{task}: {}: {error}", candidate.name())),
+        }
+    }
+}
+
+/// Times what there is for each task.
+fn timed(engine: &mut Engine, cudnn: &Convolutions, plans: &mut Plans, tasks: &[Task]) -> Result<()> {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
+        let tasks: Vec<Task> = tasks.iter().filter(|task| task.op.dtype() == dtype).copied().collect();
+        if tasks.is_empty() {
+            continue;
+        }
+        let lab = match Lab::new(engine, dtype, &tasks) {
+            Ok(lab) => lab,
+            Err(error) => {
+                engine.ways.note(format!("convolutions are not timed: {error}"));
+                if engine.ways.choice == Choice::Cudnn {
+                    tasks.iter().for_each(|task| first(engine, cudnn, task));
+                }
+                continue;
+            }
+        };
+        for task in &tasks {
+            time_one(engine, cudnn, plans, &lab, task)?;
+        }
+        // What was tried may have wanted much more than what was chosen.
+        engine.release_scratch();
+    }
+    Ok(())
+}
+
+/// The candidates of one task.
+struct Trials<'a> {
+    engine: &'a mut Engine,
+    cudnn: &'a Convolutions,
+    lab: &'a Lab,
+    task: Task,
+    /// What kernels of this crate compute.
+    wanted: Sample,
+    candidates: Vec<Candidate>,
+    /// Plans are made as their turn comes.
+    ways: Vec<Option<Way>>,
+}
+
+impl Trial for Trials<'_> {
+    fn warm_up(&mut self, index: usize) -> std::result::Result<(), String> {
+        let way = match &self.candidates[index] {
+            Candidate::Own(way) => way.clone(),
+            Candidate::Cudnn(candidate) => {
+                Way::Cudnn(Rc::new(self.cudnn.prepare(candidate).map_err(|error| error.to_string())?))
+            }
+        };
+        let result = self.lab.result(self.engine, &self.task, &way).map_err(|error| error.to_string())?;
+        result.agrees_with(&self.wanted)?;
+        self.ways[index] = Some(way);
+        Ok(())
+    }
+
+    fn time(&mut self, index: usize) -> std::result::Result<f32, String> {
+        match &self.ways[index] {
+            Some(way) => {
+                self.lab.milliseconds(self.engine, &self.task, way).map_err(|error| error.to_string())
+            }
+            None => Err("it was not made".to_owned()),
+        }
+    }
+}
+
+fn time_one(
+    engine: &mut Engine,
+    cudnn: &Convolutions,
+    plans: &mut Plans,
+    lab: &Lab,
+    task: &Task,
+) -> Result<()> {
+    let own = engine.ways.own(task);
+    let wanted = lab.result(engine, task, &own)?;
+    let mut candidates = Vec::new();
+    if engine.ways.choice != Choice::Cudnn {
+        if matches!(own, Way::Tensor(_)) {
+            candidates.push(Candidate::Own(own.clone()));
+        }
+        candidates.push(Candidate::Own(Way::Simt));
+    }
+    candidates.extend(engines(engine, cudnn, task).into_iter().map(Candidate::Cudnn));
+
+    let ways = candidates.iter().map(|_| None).collect();
+    let mut trials = Trials { engine, cudnn, lab, task: *task, wanted, candidates, ways };
+    let (best, refused) = fastest(trials.candidates.len(), &mut trials);
+    let Trials { engine, candidates, mut ways, .. } = trials;
+    for (i, why) in refused {
+        engine.ways.note(format!("{task}: {}: {why}", candidates[i].name()));
+    }
+    let Some((way, ms)) = best.and_then(|best| Some((ways.swap_remove(best.index)?, best.ms))) else {
+        return Ok(());
+    };
+    let kept = match &way {
+        Way::Simt => Some(Kept::Simt),
+        Way::Tensor(_) => Some(Kept::Tensor),
+        Way::Cudnn(plan) => plan.json().ok().map(|json| Kept::Cudnn {
+            pattern: plan.pattern.name().to_owned(),
+            engine: plan.engine,
+            plan: json,
+        }),
+    };
+    if let Some(way) = kept {
+        plans.put(engine.ways.choice.name(), &task.to_string(), Entry { way, ms });
+    }
+    engine.ways.choose(*task, way, Some(ms));
+    Ok(())
+}

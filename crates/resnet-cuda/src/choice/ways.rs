@@ -1,0 +1,213 @@
+//! The ways there are to compute a convolution, and which is chosen.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use resnet_core::Result;
+
+use super::task::Task;
+use super::{Choice, tuning_of_environment};
+use crate::cache;
+use crate::cudnn::{Convolutions, CudnnError, Prepared};
+use crate::engine::Engine;
+use crate::machine::Machine;
+use crate::tensor::Element;
+
+/// One way to compute a convolution.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// Kernels of this crate on ordinary units.
+    Simt,
+    /// The same on tensor cores.
+    Tensor(Element),
+    /// A plan of cuDNN.
+    Cudnn(Rc<Prepared>),
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::Simt => f.write_str("ordinary units"),
+            Way::Tensor(_) => f.write_str("tensor cores"),
+            Way::Cudnn(plan) => f.write_str(&plan.name()),
+        }
+    }
+}
+
+/// Whether ways are timed, and where choices are kept.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Whether they are timed.
+    pub on: bool,
+    /// The folder with choices of earlier runs; `None` keeps none.
+    pub folder: Option<PathBuf>,
+}
+
+impl Tuning {
+    /// What `RESNET_CUDA_TUNING` says, in the usual folder.
+    ///
+    /// # Errors
+    /// A word that the variable does not know.
+    pub fn of_environment() -> Result<Self> {
+        Ok(Tuning { on: tuning_of_environment()?, folder: Some(cache::folder("plans")) })
+    }
+}
+
+/// What was chosen for a task, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// Direction, shape and what is fused.
+    pub task: String,
+    /// What computes it.
+    pub way: String,
+    /// Its median time in milliseconds, if it was timed.
+    pub ms: Option<f32>,
+}
+
+/// What is chosen so far.
+pub(crate) struct Ways {
+    pub(crate) choice: Choice,
+    pub(crate) tuning: Tuning,
+    cudnn: Cudnn,
+    chosen: HashMap<Task, (Way, Option<f32>)>,
+    /// What is worth telling, each once.
+    notes: Vec<String>,
+}
+
+enum Cudnn {
+    NotAsked,
+    Missing,
+    Here(Rc<Convolutions>),
+}
+
+impl Ways {
+    pub(crate) fn new(choice: Choice, tuning: Tuning) -> Self {
+        Ways { choice, tuning, cudnn: Cudnn::NotAsked, chosen: HashMap::new(), notes: Vec::new() }
+    }
+
+    /// By kernels of this crate.
+    pub(crate) fn own(&self, task: &Task) -> Way {
+        self.choice.element(&task.op).map_or(Way::Simt, Way::Tensor)
+    }
+
+    /// The way that is taken: what was chosen for the task; where cuDNN is forced its plain plan; else a kernel of this crate.
+    pub(crate) fn way(&self, task: &Task) -> Way {
+        let chosen = match self.chosen.get(task) {
+            None if self.choice == Choice::Cudnn => self.chosen.get(&task.base()),
+            chosen => chosen,
+        };
+        chosen.map_or_else(|| self.own(task), |(way, _)| way.clone())
+    }
+
+    pub(crate) fn is_chosen(&self, task: &Task) -> bool {
+        self.chosen.contains_key(task)
+    }
+
+    pub(crate) fn choose(&mut self, task: Task, way: Way, ms: Option<f32>) {
+        self.chosen.insert(task, (way, ms));
+    }
+
+    /// Forgets every choice, after a change of what may be chosen.
+    pub(crate) fn restart(&mut self) {
+        self.chosen.clear();
+        self.notes.clear();
+    }
+
+    /// From now on a task is computed by kernels of this crate.
+    fn give_up(&mut self, task: &Task, why: &str) {
+        let own = self.own(task);
+        self.note(format!("{task}: {why}; {own} from now on"));
+        self.chosen.insert(*task, (own, None));
+    }
+
+    pub(crate) fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Everything that was chosen, in the order of names.
+    pub(crate) fn list(&self) -> Vec<Chosen> {
+        let row = |(task, (way, ms)): (&Task, &(Way, Option<f32>))| Chosen {
+            task: task.to_string(),
+            way: way.to_string(),
+            ms: *ms,
+        };
+        let mut rows: Vec<Chosen> = self.chosen.iter().map(row).collect();
+        rows.sort_by(|a, b| a.task.cmp(&b.task));
+        rows
+    }
+
+    /// Half a line for people, once there is something to say.
+    pub(crate) fn describe(&self) -> String {
+        let count = |is: fn(&Way) -> bool| self.chosen.values().filter(|(way, _)| is(way)).count();
+        let mut parts = Vec::new();
+        for (n, what) in [
+            (count(|way| matches!(way, Way::Cudnn(_))), "by cuDNN"),
+            (count(|way| matches!(way, Way::Tensor(_))), "on tensor cores"),
+            (count(|way| matches!(way, Way::Simt)), "on ordinary units"),
+        ] {
+            if n > 0 {
+                parts.push(format!("{n} {what}"));
+            }
+        }
+        let library = match &self.cudnn {
+            Cudnn::Here(cudnn) => format!(", {}", cudnn.name()),
+            Cudnn::NotAsked | Cudnn::Missing => String::new(),
+        };
+        let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+        format!("convolutions: {}{library}{parts}", self.choice.name())
+    }
+
+    /// cuDNN, if it may be asked and is there. It is looked for once.
+    ///
+    /// # Errors
+    /// What is missing, where cuDNN is forced.
+    pub(crate) fn cudnn(&mut self, machine: &mut dyn Machine) -> Result<Option<Rc<Convolutions>>> {
+        if !self.choice.asks_cudnn() {
+            return Ok(None);
+        }
+        if matches!(self.cudnn, Cudnn::NotAsked) {
+            self.cudnn = match machine.cudnn() {
+                Ok(target) => Cudnn::Here(Rc::new(Convolutions::new(target))),
+                Err(error) if self.choice == Choice::Cudnn => {
+                    let action = format!("RESNET_CUDA_KERNEL=cudnn: {error}");
+                    return Err(resnet_core::Error::Device { backend: crate::NAME, action });
+                }
+                Err(CudnnError::NoDevice { .. }) => Cudnn::Missing,
+                Err(error) => {
+                    self.note(format!("convolutions run without cuDNN: {error}"));
+                    Cudnn::Missing
+                }
+            };
+        }
+        Ok(match &self.cudnn {
+            Cudnn::Here(cudnn) => Some(Rc::clone(cudnn)),
+            Cudnn::NotAsked | Cudnn::Missing => None,
+        })
+    }
+}
+
+/// Runs a task the way that is chosen for it. Where cuDNN fails, kernels of this crate take over, from now on: cuDNN fails before anything
+/// is accumulated, so the task can be run again. A recording cannot be mended so, because it would not be what ran before.
+pub(crate) fn by(
+    engine: &mut Engine,
+    task: &Task,
+    run: impl Fn(&mut Engine, &Way) -> Result<()>,
+) -> Result<()> {
+    let way = engine.ways.way(task);
+    match run(engine, &way) {
+        Err(error) if matches!(way, Way::Cudnn(_)) && !engine.recording => {
+            engine.ways.give_up(task, &error.to_string());
+            let own = engine.ways.own(task);
+            run(engine, &own)
+        }
+        done => done,
+    }
+}

@@ -1,0 +1,307 @@
+//! Convolutions by cuDNN on a device, from the calls of both libraries on: a driver that computes what the emulator computes, and a cuDNN that
+//! executes graphs in plain loops (`tests/fake/cudnn.rs` says what its engines do).
+//! What is tested here: graphs mean what they should, every call's order and arguments, workspace, which engine is taken and which is not, captured
+//! steps, and what happens when cuDNN refuses.
+#![cfg(target_os = "linux")]
+
+mod common;
+mod fake;
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use common::directions::all_directions;
+use resnet_core::op::{BatchNorm, Conv2d, Op, Padding};
+use resnet_core::{Accumulate, Backend, DType, GradOut, GradSource, Source, TensorDesc};
+use resnet_cuda::choice::Choice;
+use resnet_cuda::choice::ways::Tuning;
+use resnet_cuda::machine::device::Gpu;
+use resnet_cuda::tensor::Element;
+use resnet_cuda::tensor::kernel::{Direction, Kernel, Prologue, helpers};
+use resnet_cuda::tensor::tile::Tile;
+use resnet_cuda::{CudaBackend, Search, probe};
+use tempfile::TempDir;
+
+/// A folder with all libraries. One for the process, because a driver is loaded once.
+fn libraries() -> &'static Path {
+    static MADE: OnceLock<TempDir> = OnceLock::new();
+    MADE.get_or_init(|| {
+        common::require_emulator();
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let kernel = |direction| Kernel { direction, element: Element::Bf16, tile: Tile::SMALL }.unit();
+        let units = [
+            kernel(Direction::Forward(Prologue::Raw)),
+            kernel(Direction::Forward(Prologue::Affine)),
+            kernel(Direction::BackwardData(Prologue::Raw)),
+            kernel(Direction::BackwardData(Prologue::Grad)),
+            helpers(),
+        ];
+        fake::device(dir.path(), &units);
+        fake::library("cudnn.rs", "libcudnn.so.9", dir.path());
+        // Only looked for: cuDNN ends the process without it.
+        fake::library("idle.rs", "libcublasLt.so.13", dir.path());
+        dir
+    })
+    .path()
+}
+
+/// One stream is captured at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static DEVICE: Mutex<()> = Mutex::new(());
+    DEVICE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn backend(choice: Choice, tuning: Tuning) -> CudaBackend {
+    let search = Search { folders: vec![libraries().to_owned()], system: false };
+    let device = probe(&search, 0).expect("all is there");
+    let gpu = Gpu::open(&search, device, None).expect("opens");
+    CudaBackend::on(Box::new(gpu)).expect("kernels load").with_choice(choice).with_tuning(tuning)
+}
+
+fn off() -> Tuning {
+    Tuning { on: false, folder: None }
+}
+
+fn on(folder: &TempDir) -> Tuning {
+    Tuning { on: true, folder: Some(folder.path().to_owned()) }
+}
+
+fn conv(c: usize, k: usize, window: usize, stride: usize, groups: usize, dtype: DType) -> Conv2d {
+    let x = (2, 7, 6, c);
+    Conv2d::new(x, k, (window, window), stride, Padding::all(window / 2), groups, dtype).expect("is valid")
+}
+
+fn ways(backend: &CudaBackend) -> Vec<String> {
+    backend.chosen().into_iter().map(|chosen| format!("{} | {}", chosen.task, chosen.way)).collect()
+}
+
+/// Small whole numbers are exact in every type, so cuDNN's graphs must give the very bits of this crate's kernels.
+#[test]
+fn cudnn_computes_what_ordinary_units_compute() {
+    let _alone = alone();
+    let mut cudnn = backend(Choice::Cudnn, off());
+    let mut plain = backend(Choice::Simt, off());
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
+        for op in [
+            // A stem, whose channels are filled up. Towards them other kernels are taken, which the fake device has in one narrow type.
+            conv(if dtype == DType::F16 { 8 } else { 3 }, 16, 7, 2, 1, dtype),
+            conv(8, 16, 3, 1, 1, dtype),  // the inside of a block
+            conv(16, 8, 3, 2, 1, dtype),  // its first
+            conv(16, 24, 1, 2, 1, dtype), // a projection
+            conv(16, 16, 3, 1, 4, dtype), // groups
+        ] {
+            let (exact, rounded) = all_directions(&mut cudnn, &op);
+            let (wanted, statistics) = all_directions(&mut plain, &op);
+            assert_eq!(exact, wanted, "{op:?}");
+            assert_eq!(all_directions(&mut cudnn, &op), (exact, rounded.clone()), "{op:?} is not repeated");
+            for (got, wanted) in rounded.iter().zip(statistics) {
+                let far = (got - wanted).abs() / wanted.abs().max(1.0);
+                assert!(far <= 256.0 * f32::EPSILON, "{got} and {wanted}, {op:?}");
+            }
+        }
+    }
+    let ways = ways(&cudnn);
+    for (task, engine) in [
+        ("forward f32 2×7×6×3 to 16, 7×7 stride 2 padding 3", "cuDNN engine 1 for forward"),
+        ("forward bf16 2×7×6×3 to 16, 7×7 stride 2 padding 3", "cuDNN engine 60 for forward"),
+        (
+            "forward f16 2×7×6×16 to 16, 3×3 stride 1 padding 1 in 4 groups, bias",
+            "cuDNN engine 60 for forward with bias",
+        ),
+        ("backward-data bf16 2×7×6×16 to 24, 1×1 stride 2 padding 0", "cuDNN engine 60 for backward-data"),
+        ("backward-weight bf16 2×7×6×3 to 16, 7×7 stride 2 padding 3", "cuDNN engine 60 for backward-weight"),
+    ] {
+        assert!(ways.contains(&format!("{task} | {engine}")), "{task}: {ways:#?}");
+    }
+    assert!(!ways.iter().any(|way| way.contains("f32") && !way.contains("engine 1 ")), "{ways:#?}");
+    // Towards three channels cuDNN would have to write more than there is room for.
+    assert!(!ways.iter().any(|way| way.starts_with("backward-data bf16 2×7×6×3 ")), "{ways:#?}");
+    assert!(cudnn.describe().contains("convolutions: cudnn, cuDNN 9.19.0: "), "{}", cudnn.describe());
+}
+
+#[test]
+fn tf32_lets_cudnn_round_f32() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("temporary folder");
+    // Grouped, so that this crate has ordinary units only: 17 units of time, and engine 1 takes 50.
+    let op = conv(16, 16, 3, 1, 2, DType::F32);
+    for (choice, way) in [(Choice::Tf32, "cuDNN engine 61 for forward"), (Choice::Auto, "ordinary units")] {
+        let mut backend = backend(choice, on(&folder));
+        backend.prepare(&step(op)).expect("prepared");
+        let wanted = format!("forward f32 2×7×6×16 to 16, 3×3 stride 1 padding 1 in 2 groups | {way}");
+        assert!(ways(&backend).contains(&wanted), "{:#?}", ways(&backend));
+    }
+}
+
+fn step(op: Conv2d) -> [Op; 3] {
+    let norm = BatchNorm::new(op.k(), op.n() * op.p() * op.q(), 1e-5, 0.1, true).expect("is valid");
+    [Op::Conv2d(op), Op::BatchNorm(norm), Op::Conv2d(op)]
+}
+
+/// On the fake device's clock a kernel takes a unit for each word of its arguments; engine 61 takes 8 and engine 60 takes 50.
+#[test]
+fn the_fastest_is_taken_and_kept() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let op = conv(16, 16, 3, 1, 1, DType::Bf16);
+    let mut first = backend(Choice::Auto, on(&folder));
+    first.prepare(&step(op)).expect("prepared");
+    let task = "forward bf16 2×7×6×16 to 16, 3×3 stride 1 padding 1";
+    // Packing and the product are 4 and 8 units; the kernel on ordinary units takes 17, that on tensor cores 17 and its packing.
+    // With a prologue that is a pass of its own, cuDNN takes 9 more.
+    let wanted =
+        [format!("{task} | cuDNN engine 61 for forward"), format!("{task}, evaluated | ordinary units")];
+    assert_eq!(ways(&first), wanted);
+    let ms: Vec<_> = first.chosen().iter().map(|chosen| chosen.ms).collect();
+    assert_eq!(ms, [Some(12.0), Some(17.0)]);
+    assert_eq!(first.notes(), [] as [&str; 0]);
+
+    // Another run asks the file, also where nothing is timed.
+    for tuning in [on(&folder), Tuning { on: false, ..on(&folder) }] {
+        let mut second = backend(Choice::Auto, tuning);
+        second.prepare(&step(op)).expect("prepared");
+        assert_eq!((ways(&second), second.notes()), (wanted.to_vec(), &[] as &[String]));
+    }
+    // Without either, rules decide.
+    let mut third = backend(Choice::Auto, off());
+    third.prepare(&step(op)).expect("prepared");
+    assert_eq!(ways(&third), [] as [&str; 0]);
+
+    // A plan that this cuDNN does not know is sought anew, and said so.
+    let file =
+        std::fs::read_dir(folder.path()).expect("is there").next().expect("one file").expect("listed").path();
+    let text = std::fs::read_to_string(&file).expect("is text");
+    std::fs::write(&file, text.replace("fake plan", "stale plan")).expect("written");
+    let mut fourth = backend(Choice::Auto, on(&folder));
+    fourth.prepare(&step(op)).expect("prepared");
+    assert_eq!(ways(&fourth), wanted);
+    let notes = fourth.notes().join("\n");
+    assert!(
+        notes
+            .contains("is not taken back: cudnnBackendFinalize of an execution plan: CUDNN_STATUS_BAD_PARAM"),
+        "{notes}"
+    );
+    assert!(std::fs::read_to_string(&file).expect("is text").contains("fake plan"), "replaced");
+}
+
+#[test]
+fn what_is_wrong_or_refused_is_left_out_and_said() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("temporary folder");
+    for (k, why) in [
+        (56, "engine 30 for forward: its result is"),
+        (
+            40,
+            "engine 31 for forward: cudnnBackendFinalize of an execution plan: CUDNN_STATUS_NOT_SUPPORTED (engine 31 never works)",
+        ),
+        (
+            72,
+            "cudnnBackendExecute of an execution plan: CUDNN_STATUS_EXECUTION_FAILED (engine 32 fails when it runs)",
+        ),
+    ] {
+        let mut backend = backend(Choice::Cudnn, on(&folder));
+        backend.prepare(&[Op::Conv2d(conv(16, k, 1, 1, 8, DType::F16))]).expect("prepared");
+        let (ways, notes) = (ways(&backend), backend.notes().join("\n"));
+        assert!(notes.contains(why), "{k}: {notes}");
+        assert!(
+            !notes.contains("engine 5 ") && !notes.contains("engine 9 "),
+            "they are not even tried: {notes}"
+        );
+        assert!(ways.iter().any(|way| way.ends_with("| cuDNN engine 61 for forward")), "{ways:#?}");
+    }
+}
+
+/// Where nothing was tried before, a plan that fails is replaced when it does.
+#[test]
+fn a_plan_that_fails_when_it_runs_is_replaced() {
+    let _alone = alone();
+    let op = conv(16, 72, 1, 1, 8, DType::F16);
+    let mut cudnn = backend(Choice::Cudnn, off());
+    let (exact, _) = all_directions(&mut cudnn, &op);
+    let (wanted, _) = all_directions(&mut backend(Choice::Simt, off()), &op);
+    assert_eq!(exact, wanted);
+    let notes = cudnn.notes().join("\n");
+    assert!(
+        notes.contains("engine 32 fails when it runs") && notes.contains("; ordinary units from now on"),
+        "{notes}"
+    );
+}
+
+/// A captured step makes no plan, asks for no memory, and gives the same bits whenever it is replayed.
+#[test]
+fn a_step_is_captured() {
+    let _alone = alone();
+    let op = conv(16, 24, 3, 1, 1, DType::F32);
+    let mut backend = backend(Choice::Cudnn, off());
+    backend
+        .prepare(&[Op::Conv2d(op), Op::Conv2dBackwardData(op), Op::Conv2dBackwardWeight(op)])
+        .expect("prepared");
+    let mut buffer = |desc: &TensorDesc, value: f32| {
+        let bytes = backend.buffer_bytes(desc);
+        let mut buffer = backend.alloc(bytes).expect("fits");
+        let values = vec![value; desc.len()];
+        backend.upload(desc, resnet_core::HostData::F32(&values), &mut buffer).expect("copied");
+        buffer
+    };
+    let (x, w) = (buffer(&op.x_desc(), 1.0), buffer(&op.w_desc(), 2.0));
+    let (mut y, mut dx, mut dw) =
+        (buffer(&op.y_desc(), 0.0), buffer(&op.x_desc(), 0.0), buffer(&op.w_desc(), 0.0));
+    let key = backend.new_recording();
+    let mut issued = 0;
+    for _ in 0..4 {
+        backend
+            .recorded(key, |backend| {
+                issued += 1;
+                backend.conv2d(&op, Source::raw(&x), &w, None, &mut y, None)?;
+                backend.conv2d_backward_data(&op, GradSource::raw(&y), &w, GradOut::set(&mut dx))?;
+                let (x, dy) = (Source::raw(&x), GradSource::raw(&y));
+                backend.conv2d_backward_weight(&op, x, dy, &mut dw, None, Accumulate::Add)
+            })
+            .expect("runs");
+    }
+    assert_eq!(issued, 2, "once to run, once to record");
+    let mut read = |desc: &TensorDesc, buffer| {
+        let mut values = vec![0.0; desc.len()];
+        backend.download(desc, buffer, resnet_core::HostDataMut::F32(&mut values)).expect("copied");
+        values
+    };
+    // Inside, all nine taps of sixteen channels of ones and twos; at a corner four of them.
+    assert_eq!(read(&op.y_desc(), &y)[0], 4.0 * 16.0 * 2.0);
+    assert!(read(&op.x_desc(), &dx).iter().all(|&v| v > 0.0));
+    // Added four times: the centre tap of one channel pair sees every pixel.
+    let sum: f32 = read(&op.y_desc(), &y).iter().step_by(op.k()).sum();
+    assert_eq!(read(&op.w_desc(), &dw)[(op.r() / 2 * op.s() + op.s() / 2) * op.c()], 4.0 * sum);
+    assert!(ways(&backend).iter().all(|way| way.contains("cuDNN engine 1 ")), "{:#?}", ways(&backend));
+}
+
+#[test]
+fn without_cudnn_kernels_of_this_crate_are_taken_unless_it_is_forced() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("temporary folder");
+    for name in ["libcuda.so.1", "libnvrtc.so.13"] {
+        std::fs::copy(libraries().join(name), folder.path().join(name)).expect("copied");
+    }
+    let open = |choice| {
+        let search = Search { folders: vec![folder.path().to_owned()], system: false };
+        let device = probe(&search, 0).expect("all is there");
+        let gpu = Gpu::open(&search, device, None).expect("opens");
+        CudaBackend::on(Box::new(gpu)).expect("kernels load").with_choice(choice).with_tuning(off())
+    };
+    let op = Op::Conv2d(conv(16, 16, 3, 1, 1, DType::Bf16));
+    let mut auto = open(Choice::Auto);
+    auto.prepare(&[op]).expect("does without");
+    let notes = auto.notes().join("\n");
+    assert!(
+        notes.contains("convolutions run without cuDNN: cuDNN needs cuBLASLt, which was not found"),
+        "{notes}"
+    );
+    let error = open(Choice::Cudnn).prepare(&[op]).expect_err("is forced").to_string();
+    assert!(
+        error.contains("RESNET_CUDA_KERNEL=cudnn") && error.contains("pip install nvidia-cublas"),
+        "{error}"
+    );
+    // The emulator has none either.
+    let error =
+        common::emulated().with_choice(Choice::Cudnn).prepare(&[op]).expect_err("is forced").to_string();
+    assert!(error.contains("cuDNN runs on NVIDIA devices, and this backend is emulated"), "{error}");
+}

@@ -1,0 +1,316 @@
+//! Graphs as the fake cuDNN executes them: tensors in f32, loops, and roundings where a tensor has a narrower type.
+
+use std::collections::HashMap;
+use std::ffi::c_int;
+
+use super::Descriptor;
+
+const POINTWISE: c_int = 13;
+const FORWARD: c_int = 10;
+const BACKWARD_WEIGHT: c_int = 11;
+const BACKWARD_DATA: c_int = 12;
+const STATISTICS: c_int = 14;
+const REDUCTION: c_int = 22;
+
+/// A tensor's description. Extents are n, c, h, w, or k, c, r, s.
+#[derive(Clone, Debug)]
+struct Tensor {
+    id: i64,
+    dtype: i64,
+    extents: [usize; 4],
+    strides: [usize; 4],
+    in_memory: bool,
+}
+
+enum Operation {
+    Convolution { kind: c_int, x: Tensor, w: Tensor, y: Tensor, stride: [i64; 2], pad: [i64; 2] },
+    Pointwise { mode: i64, x: Tensor, other: Option<Tensor>, y: Tensor },
+    /// Sums of values and, where wanted, of squares.
+    Sums { x: Tensor, sum: Tensor, squares: Option<Tensor> },
+}
+
+pub(crate) struct Graph {
+    operations: Vec<Operation>,
+}
+
+/// What was computed or loaded so far, by the number of its tensor, dense in the order of the extents.
+type Values = HashMap<i64, Vec<f32>>;
+
+impl Tensor {
+    fn read(from: &Descriptor) -> Self {
+        let four = |numbers: Vec<i64>| -> [usize; 4] {
+            let numbers: Vec<usize> = numbers.into_iter().map(|v| usize::try_from(v).expect("is a size")).collect();
+            numbers.try_into().expect("has four extents")
+        };
+        Tensor {
+            id: from.number(906).expect("has a number"),
+            dtype: from.number(901).expect("has a type"),
+            extents: four(from.numbers(902)),
+            strides: four(from.numbers(903)),
+            in_memory: from.number(907).unwrap_or(0) == 0,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.extents.iter().product()
+    }
+
+    /// Dense index of an element.
+    fn at(&self, [a, b, c, d]: [usize; 4]) -> usize {
+        let [_, eb, ec, ed] = self.extents;
+        ((a * eb + b) * ec + c) * ed + d
+    }
+
+    fn each(&self) -> impl Iterator<Item = [usize; 4]> + use<> {
+        let [ea, eb, ec, ed] = self.extents;
+        (0..ea).flat_map(move |a| {
+            (0..eb).flat_map(move |b| (0..ec).flat_map(move |c| (0..ed).map(move |d| [a, b, c, d])))
+        })
+    }
+
+    fn offset(&self, at: [usize; 4]) -> usize {
+        at.iter().zip(self.strides).map(|(i, stride)| i * stride).sum()
+    }
+
+    fn load(&self, address: u64) -> Vec<f32> {
+        // SAFETY: memory of the device is the process's, and whoever fills a pack promises that it is there.
+        self.each().map(|at| unsafe { load(self.dtype, address, self.offset(at)) }).collect()
+    }
+
+    /// Keeps values as they are in a tensor of this type, in memory or not.
+    fn keep(&self, values: Vec<f32>, all: &mut Values, addresses: &HashMap<i64, u64>) {
+        let values: Vec<f32> = values.into_iter().map(|v| round(self.dtype, v)).collect();
+        if self.in_memory {
+            for (at, &v) in self.each().zip(&values) {
+                // SAFETY: as in `load`.
+                unsafe { store(self.dtype, addresses[&self.id], self.offset(at), v) };
+            }
+        }
+        all.insert(self.id, values);
+    }
+}
+
+impl Graph {
+    pub(crate) fn read(graph: &Descriptor) -> Self {
+        let operation = |from: &&'static Descriptor| -> Operation {
+            let tensor = |attribute: c_int| from.descriptor(attribute).map(Tensor::read);
+            let needed = |attribute: c_int| tensor(attribute).expect("is given");
+            let convolution = |attribute: c_int, [x, w, y]: [c_int; 3]| {
+                let description = from.descriptor(attribute).expect("describes a convolution");
+                let two = |attribute: c_int| -> [i64; 2] {
+                    description.numbers(attribute).try_into().expect("has two numbers")
+                };
+                assert_eq!((two(102), description.number(101)), ([1, 1], Some(1)), "dilation, cross-correlation");
+                Operation::Convolution {
+                    kind: from.kind(),
+                    x: needed(x),
+                    w: needed(w),
+                    y: needed(y),
+                    stride: two(103),
+                    pad: two(105),
+                }
+            };
+            match from.kind() {
+                FORWARD => convolution(702, [704, 703, 705]),
+                BACKWARD_DATA => convolution(708, [710, 709, 711]),
+                BACKWARD_WEIGHT => convolution(714, [716, 715, 717]),
+                STATISTICS => Operation::Sums { x: needed(772), sum: needed(773), squares: tensor(774) },
+                REDUCTION => Operation::Sums { x: needed(1610), sum: needed(1611), squares: None },
+                POINTWISE => {
+                    let mode = from.descriptor(750).and_then(|f| f.number(0)).expect("has a mode");
+                    let (other, y) = if mode == 200 { (tensor(757), needed(756)) } else { (tensor(752), needed(753)) };
+                    Operation::Pointwise { mode, x: needed(751), other, y }
+                }
+                other => panic!("operation {other} is not known"),
+            }
+        };
+        Graph { operations: graph.descriptors(801).iter().map(operation).collect() }
+    }
+
+    fn tensors(&self) -> Vec<&Tensor> {
+        let of = |operation| match operation {
+            &Operation::Convolution { ref x, ref w, ref y, .. } => vec![x, w, y],
+            Operation::Pointwise { x, other, y, .. } => [Some(x), other.as_ref(), Some(y)].into_iter().flatten().collect(),
+            Operation::Sums { x, sum, squares } => [Some(x), Some(sum), squares.as_ref()].into_iter().flatten().collect(),
+        };
+        self.operations.iter().flat_map(of).collect()
+    }
+
+    /// Numbers of the tensors in memory, ascending.
+    pub(crate) fn in_memory(&self) -> Vec<i64> {
+        let mut ids: Vec<i64> = self.tensors().iter().filter(|t| t.in_memory).map(|t| t.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Whether there is nothing but a convolution.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.operations.len() == 1
+    }
+
+    pub(crate) fn output_channels(&self) -> usize {
+        self.operations
+            .iter()
+            .find_map(|operation| match operation {
+                Operation::Convolution { w, .. } => Some(w.extents[0]),
+                _ => None,
+            })
+            .unwrap_or(0)
+    }
+
+    /// Computes everything; `error` is added to the result of each convolution.
+    pub(crate) fn run(&self, addresses: &HashMap<i64, u64>, error: f32) {
+        let mut values = Values::new();
+        for operation in &self.operations {
+            let take = |tensor: &Tensor, values: &mut Values| -> Vec<f32> {
+                values.entry(tensor.id).or_insert_with(|| tensor.load(addresses[&tensor.id])).clone()
+            };
+            match operation {
+                Operation::Convolution { kind, x, w, y, stride, pad } => {
+                    let into = match *kind {
+                        FORWARD => y,
+                        BACKWARD_DATA => x,
+                        _ => w,
+                    };
+                    let mut of = |t: &Tensor| if t.id == into.id { vec![0.0; t.len()] } else { take(t, &mut values) };
+                    let (mut vx, mut vw, mut vy) = (of(x), of(w), of(y));
+                    for_each_product((x, w, y), *stride, *pad, |at_x, at_w, at_y| match *kind {
+                        FORWARD => vy[at_y] += vx[at_x] * vw[at_w],
+                        BACKWARD_DATA => vx[at_x] += vy[at_y] * vw[at_w],
+                        _ => vw[at_w] += vx[at_x] * vy[at_y],
+                    });
+                    let mut result = match *kind {
+                        FORWARD => vy,
+                        BACKWARD_DATA => vx,
+                        _ => vw,
+                    };
+                    result.iter_mut().for_each(|v| *v += error);
+                    into.keep(result, &mut values, addresses);
+                }
+                Operation::Pointwise { mode, x, other, y } => {
+                    let a = take(x, &mut values);
+                    let b = other.as_ref().map(|other| (other, take(other, &mut values)));
+                    let second = |[n, c, h, w]: [usize; 4]| {
+                        let (tensor, values) = b.as_ref().expect("has a second operand");
+                        let [en, ec, eh, ew] = tensor.extents;
+                        values[tensor.at([n.min(en - 1), c.min(ec - 1), h.min(eh - 1), w.min(ew - 1)])]
+                    };
+                    let result = y.each().map(|at| {
+                        let v = a[x.at(at)];
+                        match mode {
+                            0 => v + second(at),
+                            1 => v * second(at),
+                            21 => v,
+                            100 => v.max(0.0),
+                            200 => if v > 0.0 { second(at) } else { 0.0 },
+                            other => panic!("mode {other} is not known"),
+                        }
+                    });
+                    y.keep(result.collect(), &mut values, addresses);
+                }
+                Operation::Sums { x, sum, squares } => {
+                    let v = take(x, &mut values);
+                    let per_channel = |f: fn(f32) -> f32| {
+                        let mut sums = vec![0.0f32; x.extents[1]];
+                        x.each().for_each(|at| sums[at[1]] += f(v[x.at(at)]));
+                        sums
+                    };
+                    sum.keep(per_channel(|v| v), &mut values, addresses);
+                    if let Some(squares) = squares {
+                        squares.keep(per_channel(|v| v * v), &mut values, addresses);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every product of a convolution, by the dense indices of its three elements.
+fn for_each_product(
+    (x, w, y): (&Tensor, &Tensor, &Tensor),
+    stride: [i64; 2],
+    pad: [i64; 2],
+    mut product: impl FnMut(usize, usize, usize),
+) {
+    let [_, group_c, r, s] = w.extents;
+    let groups = x.extents[1] / group_c;
+    let group_k = w.extents[0] / groups;
+    for [n, k, p, q] in y.each() {
+        for c in 0..group_c {
+            for (i, j) in (0..r).flat_map(|i| (0..s).map(move |j| (i, j))) {
+                let h = p as i64 * stride[0] - pad[0] + i as i64;
+                let v = q as i64 * stride[1] - pad[1] + j as i64;
+                if h < 0 || v < 0 || h >= x.extents[2] as i64 || v >= x.extents[3] as i64 {
+                    continue;
+                }
+                let from = [n, k / group_k * group_c + c, h as usize, v as usize];
+                product(x.at(from), w.at([k, c, i, j]), y.at([n, k, p, q]));
+            }
+        }
+    }
+}
+
+fn round(dtype: i64, v: f32) -> f32 {
+    match dtype {
+        0 => v,
+        9 => {
+            let bits = v.to_bits();
+            if v.is_nan() { v } else { f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000) }
+        }
+        2 => half_value(half_bits(v)),
+        other => panic!("type {other} is not known"),
+    }
+}
+
+/// The nearest half, ties to even.
+fn half_bits(v: f32) -> u16 {
+    let sign = (v.to_bits() >> 16) as u16 & 0x8000;
+    let magnitude = v.abs();
+    let bits = match magnitude {
+        m if m.is_nan() => 0x7e00,
+        m if m >= 65_520.0 => 0x7c00,
+        m if m < 6.103_515_6e-5 => (m * 16_777_216.0).round_ties_even() as u16,
+        m => {
+            let bits = m.to_bits() - (112 << 23);
+            ((bits + 0xfff + (bits >> 13 & 1)) >> 13) as u16
+        }
+    };
+    sign | bits
+}
+
+fn half_value(bits: u16) -> f32 {
+    let (exponent, mantissa) = (i32::from(bits >> 10 & 31), f32::from(bits & 0x3ff));
+    let magnitude = match exponent {
+        0 => mantissa / 16_777_216.0,
+        31 => if mantissa == 0.0 { f32::INFINITY } else { f32::NAN },
+        e => (1.0 + mantissa / 1024.0) * 2.0f32.powi(e - 15),
+    };
+    if bits & 0x8000 == 0 { magnitude } else { -magnitude }
+}
+
+/// # Safety
+/// There is an element of this type at `address`, so many elements on.
+unsafe fn load(dtype: i64, address: u64, offset: usize) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match dtype {
+            0 => *(address as *const f32).add(offset),
+            9 => f32::from_bits(u32::from(*(address as *const u16).add(offset)) << 16),
+            _ => half_value(*(address as *const u16).add(offset)),
+        }
+    }
+}
+
+/// # Safety
+/// As [`load`].
+unsafe fn store(dtype: i64, address: u64, offset: usize, v: f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match dtype {
+            0 => *(address as *mut f32).add(offset) = v,
+            9 => *(address as *mut u16).add(offset) = (v.to_bits() >> 16) as u16,
+            _ => *(address as *mut u16).add(offset) = half_bits(v),
+        }
+    }
+}
