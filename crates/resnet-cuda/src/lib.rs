@@ -17,9 +17,9 @@
 //! - [`cache`]: where files are kept that are made once.
 //! - [`buffer`], `source`: what ops are given, checked and turned into addresses.
 //! - `engine`, `columns`, `prepare`: launches, scratch, and how passes are cut.
-//! - [`choice`]: which kernels compute a convolution.
+//! - [`choice`]: which kernels compute a convolution, by rules or by trying them.
 //! - `ops`: one file per op, the host side of its `.cu` file.
-//! - [`tensor`]: convolutions on tensor cores. [`cudnn`]: what cuDNN would run instead.
+//! - [`tensor`]: convolutions on tensor cores. [`cudnn`]: convolutions by cuDNN.
 //! - `recording`: which parts of a step are repeated without the host.
 //! - [`backend`], where [`CudaBackend`] is.
 #![deny(unsafe_code)]

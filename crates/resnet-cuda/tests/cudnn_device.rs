@@ -59,11 +59,11 @@ fn backend(choice: Choice, tuning: Tuning) -> CudaBackend {
 }
 
 fn off() -> Tuning {
-    Tuning { on: false, folder: None }
+    Tuning { on: false, folder: None, narrow_gradients: false }
 }
 
 fn on(folder: &TempDir) -> Tuning {
-    Tuning { on: true, folder: Some(folder.path().to_owned()) }
+    Tuning { on: true, folder: Some(folder.path().to_owned()), narrow_gradients: false }
 }
 
 fn conv(c: usize, k: usize, window: usize, stride: usize, groups: usize, dtype: DType) -> Conv2d {
@@ -130,6 +130,26 @@ fn tf32_lets_cudnn_round_f32() {
         backend.prepare(&step(op)).expect("prepared");
         let wanted = format!("forward f32 2×7×6×16 to 16, 3×3 stride 1 padding 1 in 2 groups | {way}");
         assert!(ways(&backend).contains(&wanted), "{:#?}", ways(&backend));
+    }
+}
+
+/// Gradients of whole numbers below 256 are exact in 16 bits too.
+#[test]
+fn narrow_gradients_are_widened() {
+    let _alone = alone();
+    let mut narrow = backend(Choice::Cudnn, Tuning { narrow_gradients: true, ..off() });
+    let mut plain = backend(Choice::Simt, off());
+    for (c, dtype) in [(3, DType::Bf16), (8, DType::F16)] {
+        let op = conv(c, 8, 1, 2, 1, dtype);
+        let (exact, _) = all_directions(&mut narrow, &op);
+        assert_eq!(exact, all_directions(&mut plain, &op).0, "{op:?}");
+    }
+    let ways = ways(&narrow);
+    for task in ["backward-weight bf16 2×7×6×3 to 8", "backward-weight f16 2×7×6×8 to 8"] {
+        let wanted = format!(
+            "{task}, 1×1 stride 2 padding 0 | cuDNN engine 60 for backward-weight in the tensors' type"
+        );
+        assert!(ways.contains(&wanted), "{ways:#?}");
     }
 }
 

@@ -44,9 +44,9 @@ fn the_device_computes_what_the_emulator_computes() {
     let backend = || backend();
     let described = backend().describe();
     assert!(described.contains("Fake GPU (compute capability 9.0"), "{described}");
-    laws::network::v1_bottleneck_trains(backend);
-    laws::memory::short_buffers_are_refused(backend);
-    laws::memory::nothing_behind_a_tensor_is_written(backend);
+    laws::network::v1_bottleneck_trains(backend, DType::F32);
+    laws::memory::short_buffers_are_refused(backend, DType::F32);
+    laws::memory::nothing_behind_a_tensor_is_written(backend, DType::F32);
 
     let emulated = train(&mut common::emulated(), false);
     assert_eq!(emulated, train(&mut backend(), false));

@@ -92,3 +92,20 @@ KERNEL(finish_backward_weight, FinishWeightArgs, 256) {
     for (u32 s = 1; s < args.shares; s++) sum += args.parts[s * args.part + at];
     args.dw[i] = args.accumulate ? args.dw[i] + sum : sum;
 }
+
+// A weight gradient that a library left in the tensors' type, added to or set as dw.
+struct WidenWeightArgs {
+    const void* from; // [k][taps][padded]
+    float* dw;        // [k][taps][c]
+    u64 n;            // elements of dw
+    u32 c, padded;
+    u32 accumulate, unused;
+};
+
+template <class T> __device__ __forceinline__ void widen_weight(const WidenWeightArgs& args) {
+    const u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i >= args.n) return;
+    const float v = to_f32(static_cast<const T*>(args.from)[i / args.c * args.padded + i % args.c]);
+    args.dw[i] = args.accumulate ? args.dw[i] + v : v;
+}
+INSTANTIATE(widen_weight, widen_weight, WidenWeightArgs, 256)

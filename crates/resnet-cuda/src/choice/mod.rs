@@ -13,7 +13,8 @@
 //! `RESNET_CUDA_KERNEL` forces a choice, for tests and comparisons:
 //! `auto` (the default), `simt` (ordinary units for everything), `tensor` (tensor cores of this crate where nothing more is rounded),
 //! `tf32` (as `auto`, and f32 may be rounded to tf32), `cudnn` (cuDNN wherever it accepts a convolution).
-//! `RESNET_CUDA_TUNING=off` times nothing.
+//! `RESNET_CUDA_TUNING=off` times nothing. `RESNET_CUDA_NARROW_GRADIENTS=on` lets cuDNN round gradients of weights to the tensors' 16 bits,
+//! which PyTorch's autocast does too and this crate's kernels do not.
 //!
 //! - [`task`]: a convolution as it is asked for: direction, shape, and what is fused with it.
 //! - [`ways`]: the ways there are, and which is chosen.
@@ -36,9 +37,6 @@ use crate::tensor::Element;
 
 /// The variable that forces a choice.
 const VARIABLE: &str = "RESNET_CUDA_KERNEL";
-
-/// The variable that switches tuning off.
-const TUNING: &str = "RESNET_CUDA_TUNING";
 
 /// How kernels for convolutions are chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,15 +115,16 @@ impl Choice {
     }
 }
 
-/// Whether the environment lets ways be timed.
+/// What a variable says, `on` or `off`.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a word that is neither `on` nor `off`.
-pub(crate) fn tuning_of_environment() -> Result<bool> {
-    match std::env::var(TUNING).as_deref() {
+/// [`Error::Invalid`] for another word.
+pub(crate) fn switch(variable: &'static str, usual: bool) -> Result<bool> {
+    match std::env::var(variable).as_deref() {
         Ok("off") => Ok(false),
-        Ok("" | "on") | Err(_) => Ok(true),
-        Ok(word) => Err(Error::invalid(TUNING, format!("`{word}` is neither on nor off"))),
+        Ok("on") => Ok(true),
+        Ok("") | Err(_) => Ok(usual),
+        Ok(word) => Err(Error::invalid(variable, format!("`{word}` is neither on nor off"))),
     }
 }
 

@@ -112,7 +112,7 @@ impl Task {
         let likely = |task: &Task| match task.form {
             _ if task.op.h() * task.op.w() == 1 => false,
             Form::Forward { bias, sums, .. } => {
-                bias == !normalised && sums == (training && normalised) // folded normalisations leave a bias
+                bias != normalised && sums == (training && normalised) // folded normalisations leave a bias
             }
             Form::BackwardData { evaluated, epilogue } => evaluated == normalised && epilogue,
             Form::BackwardWeight { dy, .. } => dy == normalised,
@@ -130,7 +130,9 @@ impl Task {
     ///
     /// Prologues are not among them: between operations cuDNN rounds to the tensors' type, so the value that the convolution reads
     /// could have another sign than the value that the mask on the way back is computed from.
-    pub fn patterns(&self) -> &'static [Pattern] {
+    ///
+    /// A gradient of weights in f32 is what is asked for. In the tensors' own type it is rounded once more, and taken where `narrow` allows it.
+    pub fn patterns(&self, narrow: bool) -> &'static [Pattern] {
         match self.form {
             Form::Forward { bias: true, .. } => &[Pattern::ForwardBias],
             Form::Forward { sums: true, .. } => {
@@ -138,6 +140,9 @@ impl Task {
             }
             Form::Forward { .. } => &[Pattern::Forward],
             Form::BackwardData { .. } => &[Pattern::BackwardData],
+            Form::BackwardWeight { .. } if narrow && self.op.dtype() != DType::F32 => {
+                &[Pattern::BackwardWeightNarrow, Pattern::BackwardWeight]
+            }
             Form::BackwardWeight { .. } => &[Pattern::BackwardWeight],
         }
     }

@@ -72,7 +72,7 @@ pub(crate) fn choose(engine: &mut Engine, ops: &[Op]) -> Result<()> {
 /// Takes what an earlier run chose. A plan that cuDNN does not take back is sought anew.
 fn restore(engine: &mut Engine, cudnn: &Convolutions, plans: &Plans, task: &Task) -> bool {
     let choice = engine.ways.choice;
-    let Some(Entry { way, ms }) = plans.get(choice.name(), &task.to_string()) else { return false };
+    let Some(Entry { way, ms }) = plans.get(&engine.ways.kept_as(), &task.to_string()) else { return false };
     let way = match way {
         Kept::Simt => Way::Simt,
         Kept::Tensor => match choice.element(&task.op) {
@@ -80,7 +80,9 @@ fn restore(engine: &mut Engine, cudnn: &Convolutions, plans: &Plans, task: &Task
             None => return false,
         },
         Kept::Cudnn { pattern, engine: index, plan } => {
-            let Some(pattern) = Pattern::named(pattern).filter(|pattern| task.patterns().contains(pattern))
+            let narrow = engine.ways.tuning.narrow_gradients;
+            let Some(pattern) =
+                Pattern::named(pattern).filter(|pattern| task.patterns(narrow).contains(pattern))
             else {
                 return false;
             };
@@ -103,7 +105,7 @@ fn restore(engine: &mut Engine, cudnn: &Convolutions, plans: &Plans, task: &Task
 fn engines(engine: &mut Engine, cudnn: &Convolutions, task: &Task) -> Vec<Offer> {
     let rounding = engine.ways.choice.rounding();
     let mut found = Vec::new();
-    for &pattern in task.patterns() {
+    for &pattern in task.patterns(engine.ways.tuning.narrow_gradients) {
         match cudnn.candidates(pattern, &task.op, rounding) {
             Ok(engines) => found.extend(engines),
             Err(error) => engine.ways.note(format!("{task}: cuDNN refuses {}: {error}", pattern.name())),
@@ -223,7 +225,7 @@ fn time_one(
         }),
     };
     if let Some(way) = kept {
-        plans.put(engine.ways.choice.name(), &task.to_string(), Entry { way, ms });
+        plans.put(&engine.ways.kept_as(), &task.to_string(), Entry { way, ms });
     }
     engine.ways.choose(*task, way, Some(ms));
     Ok(())

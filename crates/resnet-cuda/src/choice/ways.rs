@@ -8,7 +8,7 @@ use std::rc::Rc;
 use resnet_core::Result;
 
 use super::task::Task;
-use super::{Choice, tuning_of_environment};
+use super::{Choice, switch};
 use crate::cache;
 use crate::cudnn::{Convolutions, CudnnError, Prepared};
 use crate::engine::Engine;
@@ -43,15 +43,22 @@ pub struct Tuning {
     pub on: bool,
     /// The folder with choices of earlier runs; `None` keeps none.
     pub folder: Option<PathBuf>,
+    /// Whether gradients of weights from 16-bit tensors may be rounded to their type, as PyTorch's autocast does; they are stored as f32
+    /// all the same. Most of cuDNN's engines give nothing else.
+    pub narrow_gradients: bool,
 }
 
 impl Tuning {
-    /// What `RESNET_CUDA_TUNING` says, in the usual folder.
+    /// What `RESNET_CUDA_TUNING` and `RESNET_CUDA_NARROW_GRADIENTS` say, in the usual folder.
     ///
     /// # Errors
-    /// A word that the variable does not know.
+    /// A word that is neither `on` nor `off`.
     pub fn of_environment() -> Result<Self> {
-        Ok(Tuning { on: tuning_of_environment()?, folder: Some(cache::folder("plans")) })
+        Ok(Tuning {
+            on: switch("RESNET_CUDA_TUNING", true)?,
+            folder: Some(cache::folder("plans")),
+            narrow_gradients: switch("RESNET_CUDA_NARROW_GRADIENTS", false)?,
+        })
     }
 }
 
@@ -107,6 +114,12 @@ impl Ways {
 
     pub(crate) fn choose(&mut self, task: Task, way: Way, ms: Option<f32>) {
         self.chosen.insert(task, (way, ms));
+    }
+
+    /// The name under which choices are kept: what may be chosen depends on it.
+    pub(crate) fn kept_as(&self) -> String {
+        let narrow = if self.tuning.narrow_gradients { " with narrow gradients" } else { "" };
+        format!("{}{narrow}", self.choice.name())
     }
 
     /// Forgets every choice, after a change of what may be chosen.

@@ -51,10 +51,10 @@ pub fn padded(pattern: Pattern, op: &Conv2d) -> Option<Conv2d> {
         DType::F32 => return Some(*op),
         DType::Bf16 | DType::F16 => 8,
     };
-    if op.k() % vector != 0 {
+    if !op.k().is_multiple_of(vector) {
         return None; // the output would have to be cut to size afterwards
     }
-    if op.c() % vector == 0 {
+    if op.c().is_multiple_of(vector) {
         return Some(*op);
     }
     let towards_input = matches!(

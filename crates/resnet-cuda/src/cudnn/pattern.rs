@@ -23,6 +23,8 @@ pub enum Pattern {
     BackwardWeight,
     /// `y = conv(x, w) + bias`.
     ForwardBias,
+    /// `dw` in the tensors' own type.
+    BackwardWeightNarrow,
     /// Forward, and `Σ y`, `Σ y²` by cuDNN's operation for it.
     ForwardStatistics,
     /// Forward, and `Σ y`, `Σ y²` by two reductions.
@@ -39,11 +41,12 @@ pub enum Pattern {
 
 impl Pattern {
     /// All of them.
-    pub const ALL: [Pattern; 10] = [
+    pub const ALL: [Pattern; 11] = [
         Pattern::Forward,
         Pattern::ForwardBias,
         Pattern::BackwardData,
         Pattern::BackwardWeight,
+        Pattern::BackwardWeightNarrow,
         Pattern::ForwardStatistics,
         Pattern::ForwardSums,
         Pattern::NormForwardStatistics,
@@ -59,6 +62,7 @@ impl Pattern {
             Pattern::ForwardBias => "forward with bias",
             Pattern::BackwardData => "backward-data",
             Pattern::BackwardWeight => "backward-weight",
+            Pattern::BackwardWeightNarrow => "backward-weight in the tensors' type",
             Pattern::ForwardStatistics => "forward with statistics",
             Pattern::ForwardSums => "forward with two sums",
             Pattern::NormForwardStatistics => "normalised forward with statistics",
@@ -89,7 +93,8 @@ impl Pattern {
             Pattern::Forward => build.forward(),
             Pattern::ForwardBias => build.forward_bias(),
             Pattern::BackwardData => build.backward_data(),
-            Pattern::BackwardWeight => build.backward_weight(),
+            Pattern::BackwardWeight => build.backward_weight(DataType::Float),
+            Pattern::BackwardWeightNarrow => build.backward_weight(data),
             Pattern::ForwardStatistics => build.forward_statistics(),
             Pattern::ForwardSums => build.forward_sums(),
             Pattern::NormForwardStatistics => build.norm_forward_statistics(),
@@ -160,10 +165,10 @@ impl Build<'_> {
         self.graph.backward_data(self.op, &dy, &w, &dx)
     }
 
-    fn backward_weight(&mut self) -> Result<()> {
+    fn backward_weight(&mut self, gradient: DataType) -> Result<()> {
         let x = self.graph.tensor(Operand::X, self.x, self.data)?;
         let dy = self.graph.tensor(Operand::Dy, self.y, self.data)?;
-        let dw = self.kernels(Operand::Dw, DataType::Float)?;
+        let dw = self.kernels(Operand::Dw, gradient)?;
         self.graph.backward_weight(self.op, &x, &dy, &dw)
     }
 

@@ -1,7 +1,5 @@
 //! Which engines run a graph on a device, and plans.
 
-use std::any::Any;
-use std::ffi::c_void;
 use std::rc::Rc;
 
 use super::graph::Operand;
@@ -93,18 +91,9 @@ impl Target {
         Ok(Target { library: library.clone(), device: Device::Described(device.finish()?) })
     }
 
-    /// The device of the current context. Plans run on `stream`.
-    ///
-    /// # Safety
-    /// `stream` is a stream of the context that is current, and lives as long as `kept`.
-    ///
-    /// # Errors
-    /// What cuDNN refuses, such as a driver it does not know.
-    #[allow(unsafe_code, reason = "declares an obligation and passes it on")]
-    pub(crate) unsafe fn here(library: &Cudnn, stream: *mut c_void, kept: Rc<dyn Any>) -> Result<Self> {
-        // SAFETY: the caller promises what the handle asks for.
-        let handle = unsafe { library.handle(stream, kept)? };
-        Ok(Target { library: library.clone(), device: Device::Here(Rc::new(handle)) })
+    /// The device of a handle. Plans run on its stream.
+    pub(crate) fn here(handle: Handle) -> Self {
+        Target { library: handle.library().clone(), device: Device::Here(Rc::new(handle)) }
     }
 
     /// The library.

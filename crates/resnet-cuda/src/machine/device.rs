@@ -304,8 +304,9 @@ impl Machine for Gpu {
         let library = Cudnn::load(&self.search)?;
         self.bind().map_err(|error| CudnnError::Device { why: error.to_string() })?;
         let stream = self.stream.cu_stream().cast();
-        // SAFETY: the stream belongs to the context that was just made current, and the target keeps it alive.
-        unsafe { Target::here(&library, stream, Rc::new(Arc::clone(&self.stream))) }
+        // SAFETY: the stream belongs to the context that was just made current, and the handle keeps its owner.
+        let handle = unsafe { library.handle(stream, Rc::new(Arc::clone(&self.stream)))? };
+        Ok(Target::here(handle))
     }
 
     fn stamp(&mut self) -> Result<Stamp> {

@@ -111,6 +111,17 @@ crate::args! {
         accumulate: u32,
         part: u64,
     }
+
+    /// Twin in `prepare.cu`.
+    pub(crate) struct WidenWeightArgs {
+        from: u64,
+        dw: u64,
+        n: u64,
+        c: u32,
+        padded: u32,
+        accumulate: u32,
+        unused: u32,
+    }
 }
 
 impl Gather {

@@ -17,7 +17,7 @@ use crate::engine::{Engine, Geometry, u32_of};
 use crate::machine::Launch;
 use crate::ops::combine;
 use crate::source::{CheckedGradOut, GradOutArgs, GradSourceArgs, SourceArgs};
-use crate::tensor::args::{FinishWeightArgs, PackArgs, StageSourceArgs};
+use crate::tensor::args::{FinishWeightArgs, PackArgs, StageSourceArgs, WidenWeightArgs};
 use crate::tensor::kernel::helpers;
 use crate::tensor::{Element, Scratch};
 
@@ -254,7 +254,8 @@ pub(crate) fn backward_weight(
     let at = |offset: usize| scratch + offset as u64;
     let x = source(engine, op, plan, x, at(room.first))?;
     let dy = gradient(engine, op, dy, at(room.second))?;
-    let direct = plan.op.c() == op.c() && accumulate == 0;
+    let narrow = plan.pattern == Pattern::BackwardWeightNarrow;
+    let direct = !narrow && plan.op.c() == op.c() && accumulate == 0;
     let to = if direct { dw } else { at(room.result) };
     let address = |operand: Operand| match operand {
         Operand::X => x,
@@ -267,15 +268,12 @@ pub(crate) fn backward_weight(
         return Ok(());
     }
     let n = op.w_desc().len();
-    let args = FinishWeightArgs {
-        parts: to,
-        dw,
-        n: n as u64,
-        shares: 1,
-        c: u32_of(op.c() / op.groups()),
-        padded: u32_of(plan.op.c() / op.groups()),
-        accumulate,
-        part: plan.op.w_desc().len() as u64,
-    };
+    let (c, padded) = (u32_of(op.c() / op.groups()), u32_of(plan.op.c() / op.groups()));
+    if narrow {
+        let args = WidenWeightArgs { from: to, dw, n: n as u64, c, padded, accumulate, unused: 0 };
+        return helper(engine, format!("widen_weight_{}", suffix(op.dtype())), n, Packed::of(&args));
+    }
+    let part = plan.op.w_desc().len() as u64;
+    let args = FinishWeightArgs { parts: to, dw, n: n as u64, shares: 1, c, padded, accumulate, part };
     helper(engine, "finish_backward_weight".to_owned(), n, Packed::of(&args))
 }
