@@ -117,6 +117,11 @@ pub trait Backend {
         false
     }
 
+    /// What was chosen for the ops that were prepared, and what is worth knowing about it: lines for people, none where there is no choice.
+    fn choices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How it sums an op's products. Plainly, unless it says otherwise.
     fn arithmetic(&self, _op: &Op) -> Arithmetic {
         Arithmetic::Sums

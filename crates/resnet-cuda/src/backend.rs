@@ -165,6 +165,11 @@ impl Backend for CudaBackend {
         prepare::prepare(&mut self.engine, ops)
     }
 
+    fn choices(&self) -> Vec<String> {
+        let chosen = self.engine.ways.list().into_iter().map(|chosen| chosen.to_string());
+        chosen.chain(self.engine.ways.notes().iter().cloned()).collect()
+    }
+
     fn ingest(
         &mut self,
         op: &Ingest,

@@ -75,6 +75,18 @@ fn ways(backend: &CudaBackend) -> Vec<String> {
     backend.chosen().into_iter().map(|chosen| format!("{} | {}", chosen.task, chosen.way)).collect()
 }
 
+/// Both give the same bits for whole numbers, whenever they are asked; statistics divide, and may round.
+fn same(backend: &mut CudaBackend, plain: &mut CudaBackend, op: &Conv2d) {
+    let (exact, rounded) = all_directions(backend, op);
+    let (wanted, statistics) = all_directions(plain, op);
+    assert_eq!(exact, wanted, "{op:?}");
+    assert_eq!(all_directions(backend, op), (exact, rounded.clone()), "{op:?} is not repeated");
+    for (got, wanted) in rounded.iter().zip(statistics) {
+        let far = (got - wanted).abs() / wanted.abs().max(1.0);
+        assert!(far <= 256.0 * f32::EPSILON, "{got} and {wanted}, {op:?}");
+    }
+}
+
 /// Small whole numbers are exact in every type, so cuDNN's graphs must give the very bits of this crate's kernels.
 #[test]
 fn cudnn_computes_what_ordinary_units_compute() {
@@ -90,14 +102,7 @@ fn cudnn_computes_what_ordinary_units_compute() {
             conv(16, 24, 1, 2, 1, dtype), // a projection
             conv(16, 16, 3, 1, 4, dtype), // groups
         ] {
-            let (exact, rounded) = all_directions(&mut cudnn, &op);
-            let (wanted, statistics) = all_directions(&mut plain, &op);
-            assert_eq!(exact, wanted, "{op:?}");
-            assert_eq!(all_directions(&mut cudnn, &op), (exact, rounded.clone()), "{op:?} is not repeated");
-            for (got, wanted) in rounded.iter().zip(statistics) {
-                let far = (got - wanted).abs() / wanted.abs().max(1.0);
-                assert!(far <= 256.0 * f32::EPSILON, "{got} and {wanted}, {op:?}");
-            }
+            same(&mut cudnn, &mut plain, &op);
         }
     }
     let ways = ways(&cudnn);
@@ -172,8 +177,13 @@ fn the_fastest_is_taken_and_kept() {
     let wanted =
         [format!("{task} | cuDNN engine 61 for forward"), format!("{task}, evaluated | ordinary units")];
     assert_eq!(ways(&first), wanted);
-    let ms: Vec<_> = first.chosen().iter().map(|chosen| chosen.ms).collect();
-    assert_eq!(ms, [Some(12.0), Some(17.0)]);
+    assert_eq!(
+        first.choices(),
+        [
+            format!("{task}: cuDNN engine 61 for forward, 12.000 ms"),
+            format!("{task}, evaluated: ordinary units, 17.000 ms")
+        ]
+    );
     assert_eq!(first.notes(), [] as [&str; 0]);
 
     // Another run asks the file, also where nothing is timed.
@@ -204,12 +214,45 @@ fn the_fastest_is_taken_and_kept() {
     assert!(std::fs::read_to_string(&file).expect("is text").contains("fake plan"), "replaced");
 }
 
+/// A whole training step's tasks are tried, with sums and epilogues, and all candidates agree.
+#[test]
+fn a_training_step_is_tried() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let op = conv(16, 16, 3, 1, 4, DType::F16);
+    let mut backend = backend(Choice::Auto, on(&folder));
+    let backward = [Op::Conv2dBackwardData(op), Op::Conv2dBackwardWeight(op)];
+    let ops: Vec<Op> = step(op).into_iter().chain(backward).collect();
+    let scratch = backend.prepare(&ops).expect("prepared");
+    let ways = ways(&backend);
+    let task = "f16 2×7×6×16 to 16, 3×3 stride 1 padding 1 in 4 groups";
+    for (direction, forms) in [
+        ("forward", [", sums", ", evaluated, sums"].as_slice()),
+        ("backward-data", &[", evaluated, epilogue"]),
+        ("backward-weight", &[", dy evaluated", ", x evaluated, dy evaluated"]),
+    ] {
+        for form in forms {
+            let name = format!("{direction} {task}{form} |");
+            assert!(ways.iter().any(|way| way.starts_with(&name)), "{name} in {ways:#?}");
+        }
+    }
+    assert_eq!(ways.len(), 5, "{ways:#?}");
+    assert_eq!(backend.notes(), [] as [&str; 0]);
+    for form in [", sums", ", evaluated, sums"] {
+        let wanted = format!("forward {task}{form} | cuDNN engine 62 for forward with statistics");
+        assert!(ways.contains(&wanted), "{wanted} in {ways:#?}");
+    }
+    // Scratch is that of what was chosen: preparing again, now from what is known, asks for nothing more.
+    assert_eq!(backend.prepare(&ops).expect("prepared"), scratch);
+    same(&mut backend, &mut crate::backend(Choice::Simt, off()), &op);
+}
+
 #[test]
 fn what_is_wrong_or_refused_is_left_out_and_said() {
     let _alone = alone();
     let folder = tempfile::tempdir().expect("temporary folder");
     for (k, why) in [
-        (56, "engine 30 for forward: its result is"),
+        (56, "engine 30 for forward: its results are"),
         (
             40,
             "engine 31 for forward: cudnnBackendFinalize of an execution plan: CUDNN_STATUS_NOT_SUPPORTED (engine 31 never works)",

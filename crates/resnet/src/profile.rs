@@ -125,6 +125,10 @@ impl<B: Backend> Backend for Timed<B> {
         self.inner.prepare(ops)
     }
 
+    fn choices(&self) -> Vec<String> {
+        self.inner.choices()
+    }
+
     fn prefers_materialised(&self, consumer: &Op) -> bool {
         self.inner.prefers_materialised(consumer)
     }

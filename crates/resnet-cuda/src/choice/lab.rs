@@ -40,8 +40,8 @@ struct Operands {
     sums: u64,
 }
 
-/// Part of a result.
-pub(super) struct Sample(Vec<f32>);
+/// Parts of a result: some of its elements, and its sums, each of which is compared for itself.
+pub(super) struct Sample(Vec<Vec<f64>>);
 
 /// Bytes that a task needs of activations, of floats, and for its results.
 fn bytes(task: &Task) -> [usize; 3] {
@@ -165,16 +165,28 @@ impl Lab {
         };
         // What is not written stays NaN and is found.
         let each = element_bytes(dtype);
-        engine.machine.fill(&self.results, 0, n * each, 0xff)?;
+        engine.machine.fill(&self.results, 0, self.results.bytes(), 0xff)?;
         self.run(engine, task, way)?;
         let mut sample = Vec::new();
         let mut bytes = vec![0; n.min(AT_ONE) * each];
         for place in 0..PLACES {
             let first = (n - n.min(AT_ONE)) * place / (PLACES - 1);
             engine.machine.download(&self.results, first * each, &mut bytes)?;
-            sample.extend(bytes.chunks_exact(each).map(|bytes| number(dtype, bytes)));
+            sample.extend(bytes.chunks_exact(each).map(|bytes| f64::from(number(dtype, bytes))));
         }
-        Ok(Sample(sample))
+        let mut parts = vec![sample];
+        let channels = match task.form {
+            Form::Forward { sums: true, .. } => task.op.k(),
+            Form::BackwardData { epilogue: true, .. } => task.op.c(),
+            _ => return Ok(Sample(parts)),
+        };
+        // Two rows: mean and squares around it, or two sums of the gradient.
+        let mut rows = vec![0; 2 * channels * size_of::<f64>()];
+        let first = (n * each).next_multiple_of(256);
+        engine.machine.download(&self.results, first, &mut rows)?;
+        let f64s: Vec<f64> = rows.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect();
+        parts.extend(f64s.chunks_exact(channels).map(<[f64]>::to_vec));
+        Ok(Sample(parts))
     }
 
     /// How long a task takes on the device.
@@ -204,19 +216,22 @@ impl Sample {
     /// # Errors
     /// How far apart they are.
     pub(super) fn agrees_with(&self, wanted: &Sample) -> std::result::Result<(), String> {
-        let square = |v: f64| v * v;
-        let pairs =
-            || self.0.iter().zip(&wanted.0).map(|(&got, &wanted)| (f64::from(got), f64::from(wanted)));
-        let difference: f64 = pairs().map(|(got, wanted)| square(got - wanted)).sum();
-        let size: f64 = pairs().map(|(_, wanted)| square(wanted)).sum();
-        // Not `>`, which would let a NaN pass.
-        if difference.sqrt() <= APART * size.sqrt() {
-            return Ok(());
+        for (what, (got, wanted)) in
+            ["results", "first sums", "second sums"].iter().zip(self.0.iter().zip(&wanted.0))
+        {
+            let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+            let difference = norm(&mut got.iter().zip(wanted).map(|(got, wanted)| got - wanted));
+            let size = norm(&mut wanted.iter().copied());
+            // Not `>`, which would let a NaN pass.
+            let near = difference <= APART * size;
+            if !near {
+                let apart = difference / size;
+                return Err(format!(
+                    "its {what} are {apart:.3} of their size away from those of this crate's kernels, so it is not used"
+                ));
+            }
         }
-        Err(format!(
-            "its result is {:.3} of its size away from that of this crate's kernels, so it is not used",
-            (difference / size).sqrt()
-        ))
+        Ok(())
     }
 }
 
@@ -224,27 +239,29 @@ impl Sample {
 mod tests {
     use super::*;
 
+    fn sample(numbers: impl Iterator<Item = f32>) -> Sample {
+        let first: Vec<f64> = numbers.map(f64::from).collect();
+        Sample(vec![first.clone(), first.iter().map(|v| 1e-6 * v).collect()])
+    }
+
     #[test]
     fn roundings_agree_and_other_results_do_not() {
-        let wanted = Sample(numbers(1000).collect());
-        let with =
-            |f: fn(usize, f32) -> f32| Sample(wanted.0.iter().enumerate().map(|(i, &v)| f(i, v)).collect());
+        let wanted = sample(numbers(1000));
+        let with = |f: fn(usize, f32) -> f32| sample(numbers(1000).enumerate().map(|(i, v)| f(i, v)));
         assert_eq!(with(|_, v| v).agrees_with(&wanted), Ok(()));
-        assert_eq!(
-            with(|i, v| v * if i % 2 == 0 { 1.0 + 1.0 / 256.0 } else { 1.0 }).agrees_with(&wanted),
-            Ok(())
-        );
-        for wrong in [
-            with(|_, v| -v),
-            with(|_, v| 2.0 * v),
-            with(|_, _| 0.0),
-            with(|i, v| if i == 7 { f32::NAN } else { v }),
-        ] {
+        let rounded = |i: usize, v: f32| v * if i.is_multiple_of(2) { 1.0 + 1.0 / 256.0 } else { 1.0 };
+        assert_eq!(with(rounded).agrees_with(&wanted), Ok(()));
+        let one_is_missing = |i: usize, v: f32| if i == 7 { f32::NAN } else { v };
+        for wrong in [with(|_, v| -v), with(|_, v| 2.0 * v), with(|_, _| 0.0), with(one_is_missing)] {
             let error = wrong.agrees_with(&wanted).expect_err("differs");
-            assert!(error.contains("of its size away"), "{error}");
+            assert!(error.contains("its results are"), "{error}");
         }
-        let shifted = Sample(numbers(1001).skip(1).collect());
-        assert!(shifted.agrees_with(&wanted).is_err());
+        assert!(sample(numbers(1001).skip(1)).agrees_with(&wanted).is_err());
+        // Sums are compared for themselves, however small they are beside the result.
+        let Sample(mut parts) = with(|_, v| v);
+        parts[1].iter_mut().for_each(|v| *v = -*v);
+        let error = Sample(parts).agrees_with(&wanted).expect_err("differs");
+        assert!(error.contains("first sums"), "{error}");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! A candidate runs once before it is timed, and its result is compared with that of this crate's own kernels. Then it is timed by
 //! the device's own clock. Operands are pseudo-random numbers in memory that is given back afterwards.
 
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use resnet_core::op::Op;
+use resnet_core::op::{Conv2d, Op};
 use resnet_core::{DType, Result};
 
 use super::Choice;
@@ -18,17 +20,21 @@ use crate::cudnn::convolution::Candidate as Offer;
 use crate::cudnn::{Convolutions, Pattern};
 use crate::engine::Engine;
 
+/// After so long no more kernels are compiled for engines that want it, 1 to 4 seconds each.
+const COMPILING: Duration = Duration::from_secs(90);
+
 /// A way that may be taken, before a plan is made of it.
 enum Candidate {
     Own(Way),
-    Cudnn(Offer),
+    /// One of those that cuDNN offers for a graph.
+    Cudnn(Rc<[Offer]>, usize),
 }
 
 impl Candidate {
     fn name(&self) -> String {
         match self {
             Candidate::Own(way) => way.to_string(),
-            Candidate::Cudnn(engine) => engine.name(),
+            Candidate::Cudnn(offers, i) => offers[*i].name(),
         }
     }
 }
@@ -101,24 +107,38 @@ fn restore(engine: &mut Engine, cudnn: &Convolutions, plans: &Plans, task: &Task
     true
 }
 
-/// What cuDNN offers for a task. A graph that it refuses as a whole offers nothing.
-fn engines(engine: &mut Engine, cudnn: &Convolutions, task: &Task) -> Vec<Offer> {
-    let rounding = engine.ways.choice.rounding();
-    let mut found = Vec::new();
-    for &pattern in task.patterns(engine.ways.tuning.narrow_gradients) {
-        match cudnn.candidates(pattern, &task.op, rounding) {
-            Ok(engines) => found.extend(engines),
-            Err(error) => engine.ways.note(format!("{task}: cuDNN refuses {}: {error}", pattern.name())),
+/// What cuDNN offers, by graph and convolution: tasks that differ in what is done around it share plans.
+#[derive(Default)]
+struct Offers(HashMap<(Pattern, Conv2d), Rc<[Offer]>>);
+
+impl Offers {
+    /// For a task. A graph that is refused as a whole offers nothing.
+    fn of(&mut self, engine: &mut Engine, cudnn: &Convolutions, task: &Task) -> Vec<Candidate> {
+        let rounding = engine.ways.choice.rounding();
+        let mut found = Vec::new();
+        for &pattern in task.patterns(engine.ways.tuning.narrow_gradients) {
+            let offers = self.0.entry((pattern, task.op)).or_insert_with(|| {
+                cudnn.candidates(pattern, &task.op, rounding).map(Rc::from).unwrap_or_else(|error| {
+                    engine.ways.note(format!("{task}: cuDNN refuses {}: {error}", pattern.name()));
+                    Rc::from([])
+                })
+            });
+            found.extend((0..offers.len()).map(|i| Candidate::Cudnn(Rc::clone(offers), i)));
+            // Statistics by two sums are for where cuDNN's own operation for them is refused: the engines are the same.
+            if pattern == Pattern::ForwardStatistics && !offers.is_empty() {
+                break;
+            }
         }
+        found
     }
-    found
 }
 
 /// The first plan that can be made, where nothing is timed.
 fn first(engine: &mut Engine, cudnn: &Convolutions, task: &Task) {
-    for candidate in engines(engine, cudnn, task) {
-        match cudnn.prepare(&candidate) {
-            Ok(plan) => return engine.ways.choose(*task, Way::Cudnn(Rc::new(plan)), None),
+    for candidate in Offers::default().of(engine, cudnn, task) {
+        let Candidate::Cudnn(offers, i) = &candidate else { continue };
+        match cudnn.prepare(&offers[*i]) {
+            Ok(plan) => return engine.ways.choose(*task, Way::Cudnn(plan), None),
             Err(error) => engine.ways.note(format!("{task}: {}: {error}", candidate.name())),
         }
     }
@@ -126,6 +146,8 @@ fn first(engine: &mut Engine, cudnn: &Convolutions, task: &Task) {
 
 /// Times what there is for each task.
 fn timed(engine: &mut Engine, cudnn: &Convolutions, plans: &mut Plans, tasks: &[Task]) -> Result<()> {
+    let started = Instant::now();
+    let mut offers = Offers::default();
     for dtype in [DType::F32, DType::Bf16, DType::F16] {
         let tasks: Vec<Task> = tasks.iter().filter(|task| task.op.dtype() == dtype).copied().collect();
         if tasks.is_empty() {
@@ -142,7 +164,8 @@ fn timed(engine: &mut Engine, cudnn: &Convolutions, plans: &mut Plans, tasks: &[
             }
         };
         for task in &tasks {
-            time_one(engine, cudnn, plans, &lab, task)?;
+            let offered = offers.of(engine, cudnn, task);
+            time_one(engine, cudnn, plans, &lab, task, (offered, started))?;
         }
         // What was tried may have wanted much more than what was chosen.
         engine.release_scratch();
@@ -161,14 +184,19 @@ struct Trials<'a> {
     candidates: Vec<Candidate>,
     /// Plans are made as their turn comes.
     ways: Vec<Option<Way>>,
+    started: Instant,
 }
 
 impl Trial for Trials<'_> {
     fn warm_up(&mut self, index: usize) -> std::result::Result<(), String> {
         let way = match &self.candidates[index] {
             Candidate::Own(way) => way.clone(),
-            Candidate::Cudnn(candidate) => {
-                Way::Cudnn(Rc::new(self.cudnn.prepare(candidate).map_err(|error| error.to_string())?))
+            Candidate::Cudnn(offers, i) => {
+                let offer = &offers[*i];
+                if offer.is_to_be_compiled() && self.started.elapsed() > COMPILING {
+                    return Err(format!("not tried: {} s of compiling are enough", COMPILING.as_secs()));
+                }
+                Way::Cudnn(self.cudnn.prepare(offer).map_err(|error| error.to_string())?)
             }
         };
         let result = self.lab.result(self.engine, &self.task, &way).map_err(|error| error.to_string())?;
@@ -193,6 +221,7 @@ fn time_one(
     plans: &mut Plans,
     lab: &Lab,
     task: &Task,
+    (offered, started): (Vec<Candidate>, Instant),
 ) -> Result<()> {
     let own = engine.ways.own(task);
     let wanted = lab.result(engine, task, &own)?;
@@ -203,10 +232,10 @@ fn time_one(
         }
         candidates.push(Candidate::Own(Way::Simt));
     }
-    candidates.extend(engines(engine, cudnn, task).into_iter().map(Candidate::Cudnn));
+    candidates.extend(offered);
 
     let ways = candidates.iter().map(|_| None).collect();
-    let mut trials = Trials { engine, cudnn, lab, task: *task, wanted, candidates, ways };
+    let mut trials = Trials { engine, cudnn, lab, task: *task, wanted, candidates, ways, started };
     let (best, refused) = fastest(trials.candidates.len(), &mut trials);
     let Trials { engine, candidates, mut ways, .. } = trials;
     for (i, why) in refused {

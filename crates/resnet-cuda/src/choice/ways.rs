@@ -73,6 +73,14 @@ pub struct Chosen {
     pub ms: Option<f32>,
 }
 
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Chosen { task, way, ms } = self;
+        write!(f, "{task}: {way}")?;
+        ms.map_or(Ok(()), |ms| write!(f, ", {ms:.3} ms"))
+    }
+}
+
 /// What is chosen so far.
 pub(crate) struct Ways {
     pub(crate) choice: Choice,

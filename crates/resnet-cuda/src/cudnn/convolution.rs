@@ -1,5 +1,8 @@
 //! Convolutions as cuDNN is asked for them: which engines may be taken, and plans that are ready to run.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use resnet_core::DType;
 use resnet_core::op::Conv2d;
 
@@ -12,7 +15,7 @@ type Result<T> = std::result::Result<T, CudnnError>;
 
 /// Engines that are tried for one graph at most, and how many of them may be compiled for it, which takes seconds each.
 const MOST: usize = 8;
-const MOST_COMPILED: usize = 2;
+const MOST_COMPILED: usize = 1;
 /// Settings that are tried of one engine.
 const MOST_SETTINGS: usize = 2;
 
@@ -24,11 +27,12 @@ pub struct Convolutions {
     target: Target,
 }
 
-/// An engine that may be taken for a graph. No plan was made yet.
+/// An engine that may be taken for a graph. Its plan is made when it is asked for, once.
 pub struct Candidate {
     pattern: Pattern,
     op: Conv2d,
     engine: Engine,
+    plan: OnceCell<Rc<Prepared>>,
 }
 
 /// A plan and what it is a plan of.
@@ -103,19 +107,23 @@ impl Convolutions {
                 && (!engine.compiled_at_run_time
                     || count(&|other| other.compiled_at_run_time) < MOST_COMPILED);
             if wanted && taken.len() < MOST {
-                taken.push(Candidate { pattern, op, engine });
+                taken.push(Candidate { pattern, op, engine, plan: OnceCell::new() });
             }
         }
         Ok(taken)
     }
 
-    /// Makes the plan.
+    /// The plan of a candidate.
     ///
     /// # Errors
     /// What the engine finds it cannot do after all; too large a workspace.
-    pub fn prepare(&self, candidate: &Candidate) -> Result<Prepared> {
-        let Candidate { pattern, op, engine } = candidate;
-        Prepared::new(*pattern, *op, engine.index, self.target.plan(engine)?)
+    pub fn prepare(&self, candidate: &Candidate) -> Result<Rc<Prepared>> {
+        let Candidate { pattern, op, engine, plan } = candidate;
+        if let Some(plan) = plan.get() {
+            return Ok(Rc::clone(plan));
+        }
+        let made = Rc::new(Prepared::new(*pattern, *op, engine.index, self.target.plan(engine)?)?);
+        Ok(Rc::clone(plan.get_or_init(|| made)))
     }
 
     /// A plan that [`Prepared::json`] gave as text.
@@ -131,6 +139,11 @@ impl Convolutions {
 }
 
 impl Candidate {
+    /// Whether its plan is still to be made, and a kernel compiled for it.
+    pub fn is_to_be_compiled(&self) -> bool {
+        self.engine.compiled_at_run_time && self.plan.get().is_none()
+    }
+
     /// Whether making its plan compiles a kernel.
     pub fn is_compiled_at_run_time(&self) -> bool {
         self.engine.compiled_at_run_time

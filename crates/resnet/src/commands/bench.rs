@@ -368,4 +368,8 @@ fn print_profile<B: Backend>(timed: &Timed<B>, steps: usize, total: Duration) {
         t.add_row(row);
     }
     say(format!("\nThe longest, by shape:\n{}", table::right_aligned(t, &[2, 3, 4, 5])));
+    let choices = timed.choices();
+    if !choices.is_empty() {
+        say(format!("\nWhat was chosen:\n{}", choices.join("\n")));
+    }
 }

@@ -149,6 +149,11 @@ impl Graph {
         self.operations.len() == 1
     }
 
+    /// Whether sums and sums of squares are taken in one operation.
+    pub(crate) fn has_statistics(&self) -> bool {
+        self.operations.iter().any(|operation| matches!(operation, Operation::Sums { squares: Some(_), .. }))
+    }
+
     pub(crate) fn output_channels(&self) -> usize {
         self.operations
             .iter()
