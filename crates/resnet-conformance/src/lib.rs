@@ -64,6 +64,8 @@ macro_rules! conformance {
 
             $crate::conformance!(@activations $make, $crate::F32);
             $crate::conformance!(@tests $make;
+                gather_is_ingest_of_the_windows = device::gather_is_ingest_of_the_windows,
+                loss_scale_follows_its_rule = device::loss_scale_follows_its_rule,
                 norm_finish_matches_reference = norm::finish_matches_reference,
                 norm_frozen_matches_reference = norm::frozen_matches_reference,
                 norm_frozen_backward_matches_reference = norm::frozen_backward_matches_reference,

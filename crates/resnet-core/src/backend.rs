@@ -14,10 +14,11 @@
 //! - After [`Backend::prepare`] no op allocates, and none waits for the device but `download` and `synchronize`.
 
 use crate::op::{
-    AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
+    AvgPool, BatchNorm, Combine, Conv2d, Gather, Ingest, LossScale, MaxPool, Op, Optimizer,
+    SoftmaxCrossEntropy, Targets,
 };
 use crate::{
-    Accumulate, DType, GradOut, GradSource, HostData, HostDataMut, Param, Result, Source, TensorDesc,
+    Accumulate, DType, Error, GradOut, GradSource, HostData, HostDataMut, Param, Result, Source, TensorDesc,
 };
 
 /// How a backend sums the products of a convolution, for whoever bounds its error.
@@ -108,6 +109,11 @@ pub trait Backend {
         step(self)
     }
 
+    /// The error of an op that this backend has not written.
+    fn unsupported(&self, what: &str) -> Error {
+        Error::Unsupported { backend: self.name(), what: what.into() }
+    }
+
     /// Picks algorithms and sizes scratch for every op that a step will issue, and returns the scratch in bytes.
     /// May be called again; later calls extend what earlier ones prepared.
     fn prepare(&mut self, ops: &[Op]) -> Result<usize>;
@@ -135,6 +141,29 @@ pub trait Backend {
         affine: &Self::Buffer,
         x: &mut Self::Buffer,
     ) -> Result<()>;
+
+    /// Bytes it would give to pictures that stay on the device, for [`Backend::gather`].
+    /// 0 from a backend that has no use for that: its pictures come batch by batch.
+    fn room_for_pictures(&self) -> usize {
+        0
+    }
+
+    /// [`Gather`]: a batch out of pictures that lie on the device. `picks`: see [`Pick`](crate::op::Pick).
+    /// Only a backend with [`Backend::room_for_pictures`] is asked for it.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) from a backend that has not written it.
+    fn gather(
+        &mut self,
+        op: &Gather,
+        pictures: &Self::Buffer,
+        picks: &Self::Buffer,
+        affine: &Self::Buffer,
+        x: &mut Self::Buffer,
+    ) -> Result<()> {
+        let _ = (op, pictures, picks, affine, x);
+        Err(self.unsupported("batches out of pictures on the device (gather)"))
+    }
 
     /// [`Conv2d`], forward: raw output and, where asked, its batch sums.
     fn conv2d(
@@ -249,10 +278,7 @@ pub trait Backend {
         coeffs: &mut Self::Buffer,
     ) -> Result<()> {
         let _ = (op, affine, coeffs);
-        Err(crate::Error::Unsupported {
-            backend: self.name(),
-            what: "training with frozen normalisations (norm_frozen_backward)".into(),
-        })
+        Err(self.unsupported("training with frozen normalisations (norm_frozen_backward)"))
     }
 
     /// [`BatchNorm`], backward: sums to `dgamma`, `dbeta` and the coefficients A, B, C.
@@ -281,6 +307,30 @@ pub trait Backend {
         metrics: &mut Self::Buffer,
         accumulate: Accumulate,
     ) -> Result<()>;
+
+    /// [`LossScale`], before a step: multiplies `grad_scale` of the step's scalars by the scale, and divides `unscale` by it.
+    /// Only training in half precision asks for it.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) from a backend that has not written it.
+    fn scale_loss(&mut self, state: &Self::Buffer, scalars: &mut Self::Buffer) -> Result<()> {
+        let _ = (state, scalars);
+        Err(self.unsupported("a loss scale (scale_loss)"))
+    }
+
+    /// [`LossScale`], after a step: the scale of the next one. `norm`: what [`Backend::grad_norm`] left.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) from a backend that has not written it.
+    fn adapt_loss_scale(
+        &mut self,
+        rule: &LossScale,
+        norm: &Self::Buffer,
+        state: &mut Self::Buffer,
+    ) -> Result<()> {
+        let _ = (rule, norm, state);
+        Err(self.unsupported("a loss scale (adapt_loss_scale)"))
+    }
 
     /// Square root of the sum of squares over all gradients present, into a table of one row and one column.
     fn grad_norm(&mut self, params: &[Param<Self::Buffer>], norm: &mut Self::Buffer) -> Result<()>;

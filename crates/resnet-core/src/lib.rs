@@ -19,7 +19,7 @@ pub mod zoo;
 
 pub use backend::{Arithmetic, Backend, RecordingKey, Running};
 pub use error::{Error, Result};
-pub use executor::Executor;
+pub use executor::{Executor, Pictures};
 pub use graph::{Graph, GraphBuilder, NodeId, ParamId, ParamSpec};
 pub use lower::{Freeze, FrozenNorms, Fusion, LowerOptions, Mode, Program, lower};
 pub use params::{Param, ParamKind, Params, Part};

@@ -139,7 +139,8 @@ template <class T, int N, bool MAX> __device__ __forceinline__ void pool_backwar
                     } else {
                         const float count = float(inside_of(p, v.stride, v.top, v.r, v.h) *
                                                   inside_of(q, v.stride, v.left, v.s, v.w));
-                        UNROLL for (int i = 0; i < N; i++) g[i] += d[i] / count;
+                        const float inverse = reciprocal(count);
+                        UNROLL for (int i = 0; i < N; i++) g[i] += divide(d[i], count, inverse);
                     }
                 }
             }

@@ -1,12 +1,19 @@
 // One step of the optimizer, and the norm of all gradients: one launch over the whole list of parameters.
 //
 // The list lies on the device as a table of entries and a table of chunks; a block has one chunk of one parameter.
-// Traffic: SGD with momentum reads value, gradient and velocity and writes two of them, 20 bytes a parameter.
+// Weights that tensor cores read have copies in the form they want; those are written in the same pass. A chunk of such a parameter is a
+// square of one tap, kernels by channels, so that both copies are written in whole rows.
+// Traffic: SGD with momentum reads value, gradient and velocity and writes two of them, 20 bytes a parameter; 2 more for each copy.
 #include "types.cuh"
 
 // Elements of a chunk.
 #define CHUNK 4096
 #define UPDATE_THREADS 256
+// Kernels and channels of a square chunk.
+#define SQUARE 64
+
+// What the elements of copies are; 0: there are none.
+enum Form { FORM_BF16 = 1, FORM_F16 = 2, FORM_TF32 = 3 };
 
 // One parameter. Twin of `Entry` in src/ops/update.rs.
 struct Entry {
@@ -14,9 +21,14 @@ struct Entry {
     const float* grad;
     float* state0; // velocity, or first moment
     float* state1; // second moment
+    void* forward;  // copy, [k][taps][forward_c], or null
+    void* backward; // copy, [c][taps][backward_k], or null
     u64 count;
     float lr_scale;
     u32 decay;
+    u32 k, taps, c;
+    u32 forward_c, backward_k;
+    u32 form;
 };
 
 struct Chunk {
@@ -57,6 +69,78 @@ __device__ __forceinline__ void step(const Step& s, float& p, float g, float& v,
     }
 }
 
+// N elements from element `i` of a parameter on; they become the new values.
+template <int N> __device__ __forceinline__ void step_at(const Step& s, const Entry& e, u64 i, float (&p)[N]) {
+    const bool one = s.rule != SGD, two = s.rule >= ADAM;
+    float g[N], v[N], w[N];
+    load<N>(e.value + i, p);
+    load<N>(e.grad + i, g);
+    if (one) load<N>(e.state0 + i, v);
+    if (two) load<N>(e.state1 + i, w);
+    UNROLL for (int j = 0; j < N; j++) step(s, p[j], g[j], v[j], w[j]);
+    store<N>(e.value + i, p);
+    if (one) store<N>(e.state0 + i, v);
+    if (two) store<N>(e.state1 + i, w);
+}
+
+// A value as the copies have it.
+__device__ __forceinline__ u32 narrow(float v, u32 form) {
+    if (form == FORM_BF16) return from_f32<bf16>(v).bits;
+    if (form == FORM_F16) return from_f32<f16>(v).bits;
+    return round_tf32(__float_as_uint(v));
+}
+
+__device__ __forceinline__ void put(void* copy, u64 at, u32 bits, u32 form) {
+    if (form == FORM_TF32) static_cast<u32*>(copy)[at] = bits;
+    else static_cast<u16*>(copy)[at] = u16(bits);
+}
+
+// Four neighbours; `at` is a multiple of 4.
+__device__ __forceinline__ void put4(void* copy, u64 at, const u32 (&bits)[4], u32 form) {
+    if (form == FORM_TF32) {
+        uint4 t;
+        t.x = bits[0], t.y = bits[1], t.z = bits[2], t.w = bits[3];
+        reinterpret_cast<uint4*>(copy)[at / 4] = t;
+    } else {
+        uint2 t;
+        t.x = bits[0] | bits[1] << 16, t.y = bits[2] | bits[3] << 16;
+        reinterpret_cast<uint2*>(copy)[at / 4] = t;
+    }
+}
+
+// A chunk with copies.
+__device__ __forceinline__ void square(const Step& s, const Entry& e, u32 number) {
+    __shared__ u32 turned[SQUARE][SQUARE + 1];
+    const u32 across = (e.c + SQUARE - 1) / SQUARE, down = (e.k + SQUARE - 1) / SQUARE;
+    const u32 c0 = number % across * SQUARE, k0 = number / across % down * SQUARE, tap = number / across / down;
+    for (u32 i = threadIdx.x; i < SQUARE * SQUARE / 4; i += UPDATE_THREADS) {
+        const u32 row = i / (SQUARE / 4), column = i % (SQUARE / 4) * 4, k = k0 + row, c = c0 + column;
+        if (k >= e.k || c >= e.c) continue;
+        const u64 from = (u64(k) * e.taps + tap) * e.c + c, to = (u64(k) * e.taps + tap) * e.forward_c + c;
+        if (e.c % 4 == 0) {
+            float p[4];
+            u32 bits[4];
+            step_at<4>(s, e, from, p);
+            UNROLL for (u32 j = 0; j < 4; j++) turned[row][column + j] = bits[j] = narrow(p[j], e.form);
+            if (e.forward) put4(e.forward, to, bits, e.form);
+        } else {
+            for (u32 j = 0; j < 4 && c + j < e.c; j++) {
+                float p[1];
+                step_at<1>(s, e, from + j, p);
+                const u32 bits = narrow(p[0], e.form);
+                turned[row][column + j] = bits;
+                if (e.forward) put(e.forward, to + j, bits, e.form);
+            }
+        }
+    }
+    __syncthreads();
+    if (!e.backward) return;
+    for (u32 i = threadIdx.x; i < SQUARE * SQUARE; i += UPDATE_THREADS) {
+        const u32 row = i / SQUARE, column = i % SQUARE, c = c0 + row, k = k0 + column;
+        if (c < e.c && k < e.k) put(e.backward, (u64(c) * e.taps + tap) * e.backward_k + k, turned[column][row], e.form);
+    }
+}
+
 KERNEL(update, UpdateArgs, UPDATE_THREADS) {
     const Chunk chunk = args.chunks[blockIdx.x];
     const Entry& e = args.entries[chunk.entry];
@@ -74,28 +158,17 @@ KERNEL(update, UpdateArgs, UPDATE_THREADS) {
     s.beta1 = args.beta1, s.beta2 = args.beta2, s.eps = args.eps;
     s.step_size = s.lr / args.scalars[1];
     s.sqrt_c2 = sqrtf(args.scalars[2]);
-    const bool one = s.rule != SGD, two = s.rule >= ADAM;
+    if (e.form != 0) return square(s, e, chunk.number);
 
     const u64 begin = u64(chunk.number) * CHUNK, end = begin + CHUNK < e.count ? begin + CHUNK : e.count;
     const u64 whole = end - (end - begin) % 4;
     for (u64 i = begin + 4 * threadIdx.x; i < whole; i += 4 * UPDATE_THREADS) {
-        float p[4], g[4], v[4], w[4];
-        load<4>(e.value + i, p);
-        load<4>(e.grad + i, g);
-        if (one) load<4>(e.state0 + i, v);
-        if (two) load<4>(e.state1 + i, w);
-        UNROLL for (int j = 0; j < 4; j++) step(s, p[j], g[j], v[j], w[j]);
-        store<4>(e.value + i, p);
-        if (one) store<4>(e.state0 + i, v);
-        if (two) store<4>(e.state1 + i, w);
+        float p[4];
+        step_at<4>(s, e, i, p);
     }
-    const u64 i = whole + threadIdx.x;
-    if (i < end) {
-        float p = e.value[i], v = one ? e.state0[i] : 0.0f, w = two ? e.state1[i] : 0.0f;
-        step(s, p, e.grad[i], v, w);
-        e.value[i] = p;
-        if (one) e.state0[i] = v;
-        if (two) e.state1[i] = w;
+    if (whole + threadIdx.x < end) {
+        float p[1];
+        step_at<1>(s, e, whole + threadIdx.x, p);
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use resnet_core::op::{
-    AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
+    AvgPool, BatchNorm, Combine, Conv2d, Gather, Ingest, LossScale, MaxPool, Op, Optimizer,
+    SoftmaxCrossEntropy, Targets,
 };
 use resnet_core::{
     Accumulate, Backend, DType, GradOut, GradSource, HostData, HostDataMut, Param, RecordingKey, Result,
@@ -18,7 +19,7 @@ use crate::engine::Engine;
 use crate::machine::Machine;
 use crate::machine::device::Gpu;
 use crate::machine::emulator::Emulator;
-use crate::ops::{combine, conv, ingest, loss, norm, pool, transfer, update};
+use crate::ops::{combine, conv, gather, ingest, loss, loss_scale, norm, pool, transfer, update};
 use crate::prepare;
 use crate::probe::probe;
 use crate::recording::{Due, Recordings};
@@ -180,6 +181,22 @@ impl Backend for CudaBackend {
         ingest::ingest(&mut self.engine, op, pixels, affine, x)
     }
 
+    /// Half of what is free: tables, kernels and scratch are still to come.
+    fn room_for_pictures(&self) -> usize {
+        self.engine.machine.free_bytes() / 2
+    }
+
+    fn gather(
+        &mut self,
+        op: &Gather,
+        pictures: &Self::Buffer,
+        picks: &Self::Buffer,
+        affine: &Self::Buffer,
+        x: &mut Self::Buffer,
+    ) -> Result<()> {
+        gather::gather(&mut self.engine, op, pictures, picks, affine, x)
+    }
+
     fn conv2d(
         &mut self,
         op: &Conv2d,
@@ -335,6 +352,19 @@ impl Backend for CudaBackend {
             metrics,
             accumulate,
         )
+    }
+
+    fn scale_loss(&mut self, state: &Self::Buffer, scalars: &mut Self::Buffer) -> Result<()> {
+        loss_scale::scale(&mut self.engine, state, scalars)
+    }
+
+    fn adapt_loss_scale(
+        &mut self,
+        rule: &LossScale,
+        norm: &Self::Buffer,
+        state: &mut Self::Buffer,
+    ) -> Result<()> {
+        loss_scale::adapt(&mut self.engine, rule, norm, state)
     }
 
     fn grad_norm(&mut self, params: &[Param<Self::Buffer>], norm: &mut Self::Buffer) -> Result<()> {

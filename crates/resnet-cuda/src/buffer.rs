@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use resnet_core::{DType, Error, Result, Role, TensorDesc};
 
+use crate::copies::Copies;
 use crate::machine::Memory;
 
 /// Memory of the CUDA backend. It knows its length and nothing about its content.
@@ -15,11 +16,17 @@ pub struct Buffer {
     memory: Memory,
     /// Counts buffers that were freed; a recorded step that may have used one is recorded anew.
     freed: Arc<AtomicU64>,
+    /// Where it holds weights of a convolution: the same in the form that tensor cores want.
+    copies: Copies,
 }
 
 impl Buffer {
     pub(crate) fn new(memory: Memory, freed: Arc<AtomicU64>) -> Self {
-        Self { memory, freed }
+        Self { memory, freed, copies: Copies::default() }
+    }
+
+    pub(crate) fn copies(&self) -> &Copies {
+        &self.copies
     }
 
     pub(crate) fn memory(&self) -> &Memory {
@@ -81,6 +88,30 @@ pub(crate) fn address(
         return Err(Error::Length { op, arg, found, needed });
     }
     Ok(buffer.memory.address())
+}
+
+/// As [`address`], of a buffer that is about to be written: copies of what it held are given up.
+pub(crate) fn written(
+    op: &'static str,
+    arg: &'static str,
+    buffer: &Buffer,
+    desc: &TensorDesc,
+) -> Result<u64> {
+    let address = address(op, arg, buffer, desc)?;
+    if buffer.copies.forget() {
+        buffer.freed.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(address)
+}
+
+/// As [`written`], 0 where there is no buffer.
+pub(crate) fn optional_written(
+    op: &'static str,
+    arg: &'static str,
+    buffer: Option<&Buffer>,
+    desc: &TensorDesc,
+) -> Result<u64> {
+    buffer.map_or(Ok(0), |buffer| written(op, arg, buffer, desc))
 }
 
 /// As [`address`], 0 where there is no buffer.

@@ -16,12 +16,14 @@ pub const HEADERS: [(&str, &str); 6] = [
 ];
 
 /// Every unit that a backend loads when it starts.
-pub const UNITS: [Unit; 10] = [
+pub const UNITS: [Unit; 12] = [
     unit("ingest.cu", include_str!("../kernels/ingest.cu")),
+    unit("gather.cu", include_str!("../kernels/gather.cu")),
     unit("combine.cu", include_str!("../kernels/combine.cu")),
     unit("pool.cu", include_str!("../kernels/pool.cu")),
     unit("norm.cu", include_str!("../kernels/norm.cu")),
     unit("loss.cu", include_str!("../kernels/loss.cu")),
+    unit("loss_scale.cu", include_str!("../kernels/loss_scale.cu")),
     unit("update.cu", include_str!("../kernels/update.cu")),
     unit("conv_forward.cu", include_str!("../kernels/conv_forward.cu")),
     unit("conv_backward_data.cu", include_str!("../kernels/conv_backward_data.cu")),

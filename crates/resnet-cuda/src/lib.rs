@@ -16,6 +16,7 @@
 //! - [`args`](mod@args), [`kernels`]: what kernels take, and their sources.
 //! - [`cache`]: where files are kept that are made once.
 //! - [`buffer`], `source`: what ops are given, checked and turned into addresses.
+//! - `copies`: weights as tensor cores want them, kept with the weights.
 //! - `engine`, `columns`, `prepare`: launches, scratch, and how passes are cut.
 //! - [`choice`]: which kernels compute a convolution, by rules or by trying them.
 //! - `ops`: one file per op, the host side of its `.cu` file.
@@ -31,6 +32,7 @@ pub mod cache;
 pub mod choice;
 mod columns;
 pub mod compile;
+mod copies;
 pub mod cudnn;
 mod engine;
 pub mod error;

@@ -2,7 +2,7 @@
 
 use resnet_core::{Accumulate, GradOut, GradSource, Result, Source, TensorDesc};
 
-use crate::buffer::{Buffer, address, optional};
+use crate::buffer::{Buffer, address, optional, written};
 
 crate::args! {
     /// Twin of `Source`.
@@ -93,7 +93,7 @@ impl CheckedGradOut {
     pub(crate) fn new(op: &'static str, out: &GradOut<'_, Buffer>, desc: &TensorDesc) -> Result<Self> {
         let mut checked = Self {
             args: GradOutArgs {
-                dx: address(op, "dx", out.dx, desc)?,
+                dx: written(op, "dx", out.dx, desc)?,
                 add: optional(op, "dx.add", out.add, desc)?,
                 mask: match &out.mask {
                     None => SourceArgs::NONE,
@@ -110,7 +110,7 @@ impl CheckedGradOut {
                 checked.args.sums[i].y = address(op, "dx.sums.y", sums.y, desc)?;
                 let moments = TensorDesc::moments(desc.c);
                 checked.args.sums[i].moments = address(op, "dx.sums.moments", sums.moments, &moments)?;
-                checked.sums[i] = address(op, "dx.sums.sums", sums.sums, &TensorDesc::sums(desc.c))?;
+                checked.sums[i] = written(op, "dx.sums.sums", sums.sums, &TensorDesc::sums(desc.c))?;
             }
         }
         Ok(checked)

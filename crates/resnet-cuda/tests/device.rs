@@ -53,6 +53,7 @@ fn the_device_computes_what_the_emulator_computes() {
     assert_eq!(emulated, train(&mut backend(), true));
 
     large_copies_keep_their_order(&mut backend());
+    uploads_overlap_with_steps_and_overwrite_nothing_early();
     memory_runs_out(&mut backend());
     what_cannot_be_captured_is_an_error(&mut backend());
 }
@@ -102,6 +103,49 @@ fn large_copies_keep_their_order(backend: &mut CudaBackend) {
         backend.download(&desc, buffer, HostDataMut::F32(&mut host)).expect("copied");
         assert!(host.iter().all(|&v| v == i as f32), "buffer {i}: {}", host[0]);
     }
+}
+
+/// Batches in turn into one buffer, each read by a step. The driver does the work of every stream as late as it may, or that of one
+/// as early as it may; either way each step must see its batch. With early copies, the next batch arrives while no step has run.
+fn uploads_overlap_with_steps_and_overwrite_nothing_early() {
+    const BATCHES: usize = 7;
+    let driver = fake::Driver::open(&search().folders[0].join("libcuda.so.1"));
+    let backend = &mut backend();
+    let op = Combine::new(1, 1, 1, 25_000, DType::F32).expect("is valid");
+    let (desc, bytes) = (op.desc(), 100_000);
+    let mut host = vec![0.0; desc.len()];
+    let mut x = backend.alloc(bytes).expect("fits");
+    let mut seen: Vec<_> = (0..BATCHES).map(|_| backend.alloc(bytes).expect("fits")).collect();
+
+    driver.hurry(0);
+    backend.upload(&desc, HostData::F32(&host), &mut x).expect("copied");
+    backend.synchronize().expect("waits");
+    let log = driver.log();
+    let streams: Vec<usize> =
+        log.lines().filter_map(|line| line.strip_suffix(" copy 100000")?.parse().ok()).collect();
+    let [copies, steps] = streams[..] else { panic!("two copies on two streams were wanted:\n{log}") };
+    assert_ne!(copies, steps);
+
+    for hurried in [0, copies, steps] {
+        driver.hurry(hurried);
+        for (i, z) in seen.iter_mut().enumerate() {
+            host.fill((100 * hurried + i) as f32);
+            backend.upload(&desc, HostData::F32(&host), &mut x).expect("copied");
+            host.fill(f32::NAN); // the caller's memory is its own again
+            backend.combine(&op, Source::raw(&x), z, None).expect("runs");
+            let log = driver.log();
+            if hurried == copies && i == 1 {
+                assert_eq!(log.matches(&format!("{copies} copy 100000")).count(), 2, "{log}");
+                assert!(!log.contains("launch"), "a step ran before the next batch was on its way:\n{log}");
+            }
+        }
+        for (i, z) in seen.iter().enumerate() {
+            backend.download(&desc, z, HostDataMut::F32(&mut host)).expect("copied");
+            let wanted = (100 * hurried + i) as f32;
+            assert!(host.iter().all(|&v| v == wanted), "stream {hurried} early, batch {i}: {}", host[0]);
+        }
+    }
+    driver.hurry(0);
 }
 
 fn memory_runs_out(backend: &mut CudaBackend) {

@@ -53,9 +53,6 @@ fn for_each<T: Sync>(items: &[T], check: impl Fn(&T) + Sync) {
     });
 }
 
-/// Not promised: the gradient of average pooling, one small launch of a step, keeps two divisions and a whole epilogue alive at once.
-const MAY_SPILL: &str = "avg_pool_backward";
-
 /// Compiles a unit and says which of its kernels spill registers or keep something in local memory.
 fn spills(compiler: &Compiler, unit: &Unit, arch: Arch) -> Vec<String> {
     let cubin = compiler.cubin(unit, arch).unwrap_or_else(|error| panic!("{error}"));
@@ -63,13 +60,12 @@ fn spills(compiler: &Compiler, unit: &Unit, arch: Arch) -> Vec<String> {
     assert!(!cubin.log.contains("warning"), "{}:\n{}", unit.name, cubin.log);
     let kernels = usage(&cubin.log);
     assert!(!kernels.is_empty(), "{}: the log names no kernel:\n{}", unit.name, cubin.log);
-    let promised = kernels.into_iter().filter(|kernel| !kernel.kernel.starts_with(MAY_SPILL));
-    let spills = promised.filter(|kernel| kernel.spill_bytes != 0 || kernel.stack_bytes != 0);
+    let spills = kernels.into_iter().filter(|kernel| kernel.spill_bytes != 0 || kernel.stack_bytes != 0);
     spills.map(|kernel| format!("{arch}: {kernel:?}")).collect()
 }
 
 #[test]
-fn every_unit_compiles_for_every_architecture_and_nothing_spills_that_must_not() {
+fn every_unit_compiles_for_every_architecture_and_nothing_spills() {
     let Some(compiler) = compiler() else { return };
     let mut cases = Vec::new();
     for arch in [Arch::SM_80, Arch::SM_90A, Arch::SM_100A] {

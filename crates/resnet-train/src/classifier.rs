@@ -4,6 +4,7 @@ use resnet_core::{Backend, DType, Executor, LowerOptions, Params};
 
 use crate::data::Loader;
 use crate::evaluate::{Evaluation, evaluate};
+use crate::feed::Feed;
 use crate::model::Model;
 use crate::{Error, Result};
 
@@ -66,7 +67,8 @@ impl<B: Backend> Classifier<B> {
             let why = format!("{} pictures, the classifier was made for {}", loader.batch(), self.batch());
             return Err(Error::invalid("batch", why));
         }
-        evaluate(&mut self.backend, &mut self.net, &mut self.params, loader, on_batch)
+        let feed = Feed::by_loader(loader.clone());
+        evaluate(&mut self.backend, &mut self.net, &mut self.params, &feed, on_batch)
     }
 }
 

@@ -4,7 +4,7 @@ use resnet_core::{Backend, Executor, Params};
 
 use crate::Result;
 use crate::checkpoint::Best;
-use crate::data::Loader;
+use crate::feed::Feed;
 
 /// Counts over test pictures. Computed in f64 from the logits, in the order of the pictures.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +122,7 @@ fn cross_entropy(row: &[f32], truth: usize) -> f64 {
     sum.ln() - (f64::from(row[truth]) - f64::from(max))
 }
 
-/// Runs an inference executor over all batches of a loader.
+/// Runs an inference executor over all batches of a feed.
 ///
 /// `on_batch` hears how many batches are done, of how many; if it answers false, the evaluation is given up and the result
 /// is `None`.
@@ -133,13 +133,15 @@ pub fn evaluate<B: Backend>(
     backend: &mut B,
     net: &mut Executor<B>,
     params: &mut Params<B>,
-    loader: &Loader,
+    feed: &Feed<B>,
     mut on_batch: impl FnMut(usize, usize) -> bool,
 ) -> Result<Option<Evaluation>> {
     let mut evaluation = None;
-    for (i, batch) in loader.epoch(0, 0)?.enumerate() {
+    let loader = feed.loader();
+    for (i, batch) in feed.epoch(0, 0)?.enumerate() {
         let batch = batch?;
-        net.load_pixels(backend, &batch.pixels)?;
+        feed.put(backend, net, &batch)?;
+        feed.ingest(backend, net)?;
         net.forward(backend, params)?;
         let logits = net.logits(backend)?;
         let n_classes = logits.len() / loader.batch();

@@ -3,6 +3,7 @@
 //! - `*_matches_reference`: each op, in every form, inside the derived bound of the reference:
 //!   [`conv2d`], [`elementwise`], [`pool`], [`norm`], [`loss`], [`update`].
 //! - [`sums`]: statistics are those of the values as they were stored.
+//! - [`device`]: what keeps a run on the device, to the bit.
 //! - [`exact`]: laws that need no oracle, on numbers that f32 adds and multiplies without rounding, so that they hold to the bit.
 //! - [`network`]: three training steps; and fusion, which is a law of the core.
 //! - [`memory`]: repeat, reuse, short buffers, and what lies behind a tensor.
@@ -10,6 +11,7 @@
 //! Each function takes a way to make a backend and panics with a message where the law does not hold.
 
 pub mod conv2d;
+pub mod device;
 pub mod elementwise;
 pub mod exact;
 

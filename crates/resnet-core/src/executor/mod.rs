@@ -6,7 +6,7 @@ use buffers::Buffers;
 
 use crate::graph::Graph;
 use crate::lower::{LowerOptions, Mode, Program, Step, TensorId, lower};
-use crate::op::{Ingest, Metrics, Op, SoftmaxCrossEntropy, StepScalars, Targets};
+use crate::op::{Gather, Ingest, Metrics, Op, Pick, SoftmaxCrossEntropy, StepScalars, Targets};
 use crate::params::Params;
 use crate::plan::Plan;
 use crate::{Accumulate, Backend, Error, HostData, HostDataMut, NodeId, Result, TensorDesc};
@@ -24,11 +24,39 @@ pub struct Executor<B: Backend> {
     loss: SoftmaxCrossEntropy,
 }
 
+/// Pictures that lie on the device, to make batches of.
+#[derive(Debug)]
+pub struct Pictures<Buf> {
+    op: Gather,
+    buffer: Buf,
+}
+
+impl<Buf> Pictures<Buf> {
+    /// Uploads all of them.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] on another number of bytes.
+    pub fn fill<B: Backend<Buffer = Buf>>(&mut self, backend: &mut B, bytes: &[u8]) -> Result<()> {
+        backend.upload(&self.op.pictures_desc(), HostData::U8(bytes), &mut self.buffer)
+    }
+
+    /// Their number.
+    pub fn count(&self) -> usize {
+        self.op.count()
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.op.pictures_desc().len()
+    }
+}
+
 /// What comes from and goes to the host.
 #[derive(Debug)]
 struct Inputs<Buf> {
     pixels: Buf,
     pixel_affine: Buf,
+    picks: Buf,
     labels: Buf,
     mixed_labels: Buf,
     scalars: Buf,
@@ -75,6 +103,7 @@ impl<B: Backend> Executor<B> {
         let mut inputs = Inputs {
             pixels: alloc(ingest.pixels_desc())?,
             pixel_affine: alloc(TensorDesc::affine(shape.c))?,
+            picks: alloc(TensorDesc::labels(4 * n))?,
             labels: alloc(TensorDesc::labels(n))?,
             mixed_labels: alloc(TensorDesc::labels(n))?,
             scalars: alloc(StepScalars::desc())?,
@@ -156,6 +185,52 @@ impl<B: Backend> Executor<B> {
         self.buffers.write(self.program.input, |_, x| {
             backend.ingest(&ingest, &inputs.pixels, &inputs.pixel_affine, x)
         })
+    }
+
+    /// A place for `count` pictures (NHWC bytes, as large as the network's) from which this executor can make its batches, with
+    /// `padding` black pixels around each.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is none; [`Error::OutOfMemory`].
+    pub fn place_for_pictures(
+        &self,
+        backend: &mut B,
+        count: usize,
+        padding: usize,
+    ) -> Result<Pictures<B::Buffer>> {
+        let op = Gather::new(count, padding, self.ingest)?;
+        let bytes = backend.buffer_bytes(&op.pictures_desc());
+        Ok(Pictures { op, buffer: backend.alloc(bytes)? })
+    }
+
+    /// Uploads which pictures [`Executor::gather`] takes, and no more.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if it is not a whole batch.
+    pub fn put_picks(&mut self, backend: &mut B, picks: &[Pick]) -> Result<()> {
+        let numbers: Vec<u32> = picks.iter().flat_map(|pick| pick.to_array()).collect();
+        let desc = TensorDesc::labels(4 * self.batch());
+        backend.upload(&desc, HostData::U32(&numbers), &mut self.inputs.picks)
+    }
+
+    /// In place of [`Executor::ingest`]: the pictures whose picks were uploaded, normalised.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn gather(&mut self, backend: &mut B, from: &Pictures<B::Buffer>) -> Result<()> {
+        let inputs = &self.inputs;
+        self.buffers.write(self.program.input, |_, x| {
+            let op = Gather::new(from.op.count(), from.op.padding(), self.ingest)?;
+            backend.gather(&op, &from.buffer, &inputs.picks, &inputs.pixel_affine, x)
+        })
+    }
+
+    /// Puts a loss scale into the numbers of this step, see [`Backend::scale_loss`].
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn scale_loss(&mut self, backend: &mut B, state: &B::Buffer) -> Result<()> {
+        backend.scale_loss(state, &mut self.inputs.scalars)
     }
 
     /// Uploads activations as they are (f32, NHWC).

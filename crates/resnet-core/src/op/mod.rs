@@ -5,16 +5,20 @@
 
 mod combine;
 mod conv2d;
+mod gather;
 mod ingest;
 mod loss;
+mod loss_scale;
 mod norm;
 mod pool;
 mod update;
 
 pub use combine::Combine;
 pub use conv2d::Conv2d;
+pub use gather::{Gather, Pick};
 pub use ingest::Ingest;
 pub use loss::{Metrics, SoftmaxCrossEntropy, Targets};
+pub use loss_scale::{LossScale, LossScaleState};
 pub use norm::BatchNorm;
 pub use pool::{AvgPool, MaxPool, PadValue};
 pub use update::{Optimizer, StepScalars};

@@ -89,6 +89,36 @@ template <> __device__ __forceinline__ f16 from_f32<f16>(float v) {
     return out;
 }
 
+// To nearest, ties away from zero: the one way hardware rounds to tf32.
+__device__ __forceinline__ u32 round_tf32(u32 bits) {
+#ifndef RESNET_EMULATED
+    u32 out;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(out) : "r"(bits));
+    return out;
+#else
+    return (bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & ~0x1fffu;
+#endif
+}
+
+// 1 / count of a whole number below 2²³, correctly rounded: hardware's is off by an ulp at most, and a Newton step mends that
+// (Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990).
+__device__ __forceinline__ float reciprocal(float count) {
+#ifndef RESNET_EMULATED
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(count));
+    return fmaf(fmaf(-count, r, 1.0f), r, r);
+#else
+    return 1.0f / count;
+#endif
+}
+
+// v / count, correctly rounded where it is a normal number, with `inverse` from `reciprocal`; same source. Without the call that
+// an ordinary division may end in, around which a kernel would have to save its registers.
+__device__ __forceinline__ float divide(float v, float count, float inverse) {
+    const float q = v * inverse;
+    return isfinite(q) ? fmaf(fmaf(-q, count, v), inverse, q) : q;
+}
+
 // As many elements as a load of 16 bytes brings.
 template <class T> struct Vector { enum { N = 16 / sizeof(T) }; };
 

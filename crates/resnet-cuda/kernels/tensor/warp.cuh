@@ -157,17 +157,6 @@ struct tf32 { u32 bits; };
 inline float to_f32(tf32 v) { return __uint_as_float(v.bits & ~0x1fffu); }
 #endif
 
-// To nearest, ties away from zero: the one way hardware rounds to tf32.
-__device__ __forceinline__ u32 round_tf32(u32 bits) {
-#ifndef RESNET_EMULATED
-    u32 out;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(out) : "r"(bits));
-    return out;
-#else
-    return (bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & ~0x1fffu;
-#endif
-}
-
 // c += a · b for one tile of 16 × 8. Two chunks of 16 bytes along the sum: 16 elements of 16 bits or 8 of tf32.
 // The accumulator has rows l / 4 and l / 4 + 8, columns 2·(l % 4) and the next.
 // The last argument says of which type the operands are; PRODUCT is what they are in the product.

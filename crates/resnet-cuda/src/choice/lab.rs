@@ -131,7 +131,8 @@ impl Lab {
         match task.form {
             Form::Forward { evaluated, bias, sums: summed } => {
                 let (bias, sums) = (if_wanted(bias, floats), if_wanted(summed, sums));
-                let inputs = forward::Inputs { x: source(evaluated), w: floats, bias, y: result, sums };
+                let inputs =
+                    forward::Inputs { x: source(evaluated), w: floats, packed: 0, bias, y: result, sums };
                 forward::run(engine, task, way, &inputs)
             }
             Form::BackwardData { evaluated, epilogue } => {
@@ -142,7 +143,7 @@ impl Lab {
                     args.sums[0] = GradSumsArgs { y: x, moments: floats, partials: 0 };
                 }
                 let dx = CheckedGradOut { args, sums: [if_wanted(epilogue, sums), 0] };
-                let inputs = backward_data::Inputs { dy: gradient(evaluated), w: floats, dx };
+                let inputs = backward_data::Inputs { dy: gradient(evaluated), w: floats, packed: 0, dx };
                 backward_data::run(engine, task, way, &inputs)
             }
             Form::BackwardWeight { x: evaluated, dy } => {

@@ -1,7 +1,8 @@
 //! A GPU, reached through its driver by way of `cudarc`.
 //!
 //! `cudarc` ends the program where a library or a function of it is missing, so both are looked for before it is called.
-//! It is told not to track events: there is one stream, and events would end up in what is captured.
+//! It is told not to track events: they would end up in what is captured. There is one queue for the steps, and one for copies that
+//! overlap with them (`staging`).
 #![allow(unsafe_code)]
 
 mod staging;
@@ -28,7 +29,7 @@ use crate::probe::{DRIVER, Device};
 use crate::search::Search;
 
 /// Every function of the driver that is reached through `cudarc` from here.
-const NEEDED: [&str; 35] = [
+const NEEDED: [&str; 37] = [
     "cuCtxGetCurrent",
     "cuCtxSetCurrent",
     "cuDeviceGet",
@@ -54,6 +55,7 @@ const NEEDED: [&str; 35] = [
     "cuMemFreeHost",
     "cuMemGetInfo_v2",
     "cuMemHostAlloc",
+    "cuMemcpyDtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
     "cuMemcpyHtoDAsync_v2",
     "cuMemsetD8Async",
@@ -64,6 +66,7 @@ const NEEDED: [&str; 35] = [
     "cuStreamCreate",
     "cuStreamEndCapture",
     "cuStreamSynchronize",
+    "cuStreamWaitEvent",
 ];
 
 /// Since CUDA 12.4: tells how many bytes a kernel takes.
@@ -117,8 +120,8 @@ impl Gpu {
         let compiler = Compiler::open(search, cache)?;
         let driver = load_driver(search)?;
         let context = CudaContext::new(device.ordinal).map_err(|e| failed("opening the device", e))?;
-        // SAFETY: events order work of several streams on one allocation; there is one stream here, and every allocation is
-        // made on it, after this call.
+        // SAFETY: events order work of several streams on one allocation. Every allocation is made after this call and is used on one
+        // stream, but for those of `staging`, which orders its two streams with events of its own.
         unsafe { context.disable_event_tracking() };
         // The default stream cannot be captured.
         let stream = context.new_stream().map_err(|e| failed("making a stream", e))?;
@@ -206,12 +209,16 @@ impl Machine for Gpu {
             CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::OutOfMemory {
                 backend: crate::NAME,
                 requested_bytes: bytes,
-                free_bytes: self.context.mem_get_info().map_or(0, |(free, _)| free),
+                free_bytes: self.free_bytes(),
             },
             _ => failed("asking for memory", error),
         })?;
         let address = slice.device_ptr(&self.stream).0;
         Ok(Memory::new(address, bytes, Arc::new(slice)))
+    }
+
+    fn free_bytes(&self) -> usize {
+        self.bind().ok().and_then(|()| self.context.mem_get_info().ok()).map_or(0, |(free, _)| free)
     }
 
     fn upload(&mut self, to: &Memory, offset: usize, bytes: &[u8]) -> Result<()> {

@@ -124,6 +124,9 @@ pub trait Machine {
     /// [`Error::OutOfMemory`](resnet_core::Error::OutOfMemory) with what is free.
     fn alloc(&mut self, bytes: usize) -> Result<Memory>;
 
+    /// Bytes that can still be allocated, as far as it is known; 0 where it is not.
+    fn free_bytes(&self) -> usize;
+
     /// Copies from the host, in order. `bytes` may be changed as soon as this returns.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use resnet_core::op::Combine;
 use resnet_core::{DType, GradOut, GradSource, Result, Source, TensorDesc};
 
-use crate::buffer::{Buffer, address, optional, suffix};
+use crate::buffer::{Buffer, optional_written, suffix, written};
 use crate::columns::Columns;
 use crate::engine::{Engine, u32_of};
 use crate::source::{CheckedGradOut, GradOutArgs, GradSourceArgs, SourceArgs};
@@ -113,8 +113,8 @@ pub(crate) fn combine(
     const OP: &str = "combine";
     let (desc, c) = (op.desc(), op.c());
     let x = SourceArgs::new(OP, &x, &desc)?;
-    let z = address(OP, "z", z, &desc)?;
-    let sums = optional(OP, "sums", sums.as_deref(), &TensorDesc::sums(c))?;
+    let z = written(OP, "z", z, &desc)?;
+    let sums = optional_written(OP, "sums", sums.as_deref(), &TensorDesc::sums(c))?;
 
     let columns = Columns::new(engine, op.rows(), c, op.dtype());
     let partials = if sums == 0 { 0 } else { engine.scratch(columns.moment_bytes(c))? };

@@ -3,7 +3,7 @@
 use resnet_core::op::Ingest;
 use resnet_core::{Result, TensorDesc};
 
-use crate::buffer::{Buffer, address, suffix};
+use crate::buffer::{Buffer, address, suffix, written};
 use crate::engine::{Engine, Geometry, u32_of};
 
 crate::args! {
@@ -29,7 +29,7 @@ pub(crate) fn ingest(
     let args = IngestArgs {
         pixels: address(OP, "pixels", pixels, &op.pixels_desc())?,
         affine: address(OP, "affine", affine, &TensorDesc::affine(desc.c))?,
-        x: address(OP, "x", x, &desc)?,
+        x: written(OP, "x", x, &desc)?,
         count: desc.len() as u64,
         c: u32_of(desc.c),
         unused: 0,

@@ -3,7 +3,7 @@
 use resnet_core::op::{Metrics, SoftmaxCrossEntropy, StepScalars, Targets};
 use resnet_core::{Accumulate, Error, Result};
 
-use crate::buffer::{Buffer, address, optional, suffix};
+use crate::buffer::{Buffer, address, optional, optional_written, suffix, written};
 use crate::engine::{Engine, Geometry, u32_of};
 
 crate::args! {
@@ -56,14 +56,14 @@ pub(crate) fn softmax_cross_entropy(
         a: address(OP, "targets.a", targets.a, &labels)?,
         b: optional(OP, "targets.b", targets.b, &labels)?,
         scalars: address(OP, "scalars", scalars, &StepScalars::desc())?,
-        dlogits: optional(OP, "dlogits", dlogits.as_deref(), &desc)?,
+        dlogits: optional_written(OP, "dlogits", dlogits.as_deref(), &desc)?,
         pictures: 0,
         n_valid: u32_of(n_valid),
         classes: u32_of(op.classes()),
         smoothing: op.smoothing(),
         unused: 0,
     };
-    let metrics = address(OP, "metrics", metrics, &Metrics::desc())?;
+    let metrics = written(OP, "metrics", metrics, &Metrics::desc())?;
 
     args.pictures = engine.scratch(scratch_bytes(op))?;
     let blocks = |n: usize| Geometry { grid: [u32_of(n), 1, 1], block: [THREADS, 1, 1], shared_bytes: 0 };

@@ -3,7 +3,7 @@
 use resnet_core::op::BatchNorm;
 use resnet_core::{Accumulate, Result, Running, TensorDesc};
 
-use crate::buffer::{Buffer, address};
+use crate::buffer::{Buffer, address, written};
 use crate::engine::{Engine, Geometry, u32_of};
 
 crate::args! {
@@ -73,10 +73,10 @@ pub(crate) fn finish(
         sums: address(OP, "sums", sums, &TensorDesc::sums(c))?,
         gamma: address(OP, "gamma", gamma, &row)?,
         beta: address(OP, "beta", beta, &row)?,
-        running_mean: address(OP, "running.mean", running.mean, &row)?,
-        running_var: address(OP, "running.var", running.var, &row)?,
-        affine: address(OP, "affine", affine, &TensorDesc::affine(c))?,
-        moments: address(OP, "moments", moments, &TensorDesc::moments(c))?,
+        running_mean: written(OP, "running.mean", running.mean, &row)?,
+        running_var: written(OP, "running.var", running.var, &row)?,
+        affine: written(OP, "affine", affine, &TensorDesc::affine(c))?,
+        moments: written(OP, "moments", moments, &TensorDesc::moments(c))?,
         c: u32_of(c),
         m: u32_of(op.m()),
         eps: op.eps(),
@@ -103,7 +103,7 @@ pub(crate) fn frozen(
         var: address(OP, "running_var", running_var, &row)?,
         gamma: address(OP, "gamma", gamma, &row)?,
         beta: address(OP, "beta", beta, &row)?,
-        affine: address(OP, "affine", affine, &TensorDesc::affine(c))?,
+        affine: written(OP, "affine", affine, &TensorDesc::affine(c))?,
         c: u32_of(c),
         eps: op.eps(),
     };
@@ -119,8 +119,8 @@ pub(crate) fn frozen_backward(
     const OP: &str = "norm_frozen_backward";
     let c = op.c();
     let args = NormFrozenBackwardArgs {
-        affine: address(OP, "affine", affine, &TensorDesc::affine(c))?,
-        coeffs: address(OP, "coeffs", coeffs, &TensorDesc::coeffs(c))?,
+        affine: written(OP, "affine", affine, &TensorDesc::affine(c))?,
+        coeffs: written(OP, "coeffs", coeffs, &TensorDesc::coeffs(c))?,
         c: u32_of(c),
         unused: 0,
     };
@@ -142,11 +142,11 @@ pub(crate) fn backward_finish(
     let (c, row) = (op.c(), TensorDesc::table(1, op.c()));
     let args = NormBackwardArgs {
         sums: address(OP, "sums", sums, &TensorDesc::sums(c))?,
-        moments: address(OP, "moments", moments, &TensorDesc::moments(c))?,
+        moments: written(OP, "moments", moments, &TensorDesc::moments(c))?,
         gamma: address(OP, "gamma", gamma, &row)?,
-        dgamma: address(OP, "dgamma", dgamma, &row)?,
-        dbeta: address(OP, "dbeta", dbeta, &row)?,
-        coeffs: address(OP, "coeffs", coeffs, &TensorDesc::coeffs(c))?,
+        dgamma: written(OP, "dgamma", dgamma, &row)?,
+        dbeta: written(OP, "dbeta", dbeta, &row)?,
+        coeffs: written(OP, "coeffs", coeffs, &TensorDesc::coeffs(c))?,
         c: u32_of(c),
         m: u32_of(op.m()),
         accumulate: u32::from(accumulate == Accumulate::Add),

@@ -3,7 +3,7 @@
 use resnet_core::op::{AvgPool, MaxPool, PadValue};
 use resnet_core::{GradOut, GradSource, Result, Source, TensorDesc};
 
-use crate::buffer::{Buffer, address, optional, suffix};
+use crate::buffer::{Buffer, address, optional_written, suffix, written};
 use crate::columns::Columns;
 use crate::engine::{Engine, u32_of};
 use crate::source::{CheckedGradOut, GradOutArgs, GradSourceArgs, SourceArgs};
@@ -96,9 +96,9 @@ pub(crate) fn max_pool(
     const OP: &str = "max_pool";
     let (desc, c) = (op.y_desc(), op.c());
     let x = SourceArgs::new(OP, &x, &op.x_desc())?;
-    let y = address(OP, "y", y, &desc)?;
-    let index = optional(OP, "index", index.as_deref(), &op.index_desc())?;
-    let sums = optional(OP, "sums", sums.as_deref(), &TensorDesc::sums(c))?;
+    let y = written(OP, "y", y, &desc)?;
+    let index = optional_written(OP, "index", index.as_deref(), &op.index_desc())?;
+    let sums = optional_written(OP, "sums", sums.as_deref(), &TensorDesc::sums(c))?;
 
     let columns = columns(engine, &desc);
     let partials = if sums == 0 { 0 } else { engine.scratch(columns.moment_bytes(c))? };
@@ -134,7 +134,7 @@ pub(crate) fn avg_pool(
 ) -> Result<()> {
     const OP: &str = "avg_pool";
     let x = SourceArgs::new(OP, &x, &op.x_desc())?;
-    let y = address(OP, "y", y, &op.y_desc())?;
+    let y = written(OP, "y", y, &op.y_desc())?;
     let columns = columns(engine, &op.y_desc());
     let Columns { rows_per_tile, vector, .. } = columns;
     let args = AvgPoolArgs { x, y, shape: shape!(op, 0), rows_per_tile, vector };

@@ -4,7 +4,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use resnet_core::{DType, Error, HostData, HostDataMut, Result, Role, TensorDesc};
 
-use crate::buffer::{Buffer, address};
+use crate::buffer::{Buffer, address, written};
 use crate::engine::Engine;
 
 /// Host to buffer.
@@ -14,7 +14,7 @@ pub(crate) fn upload(
     src: HostData<'_>,
     dst: &mut Buffer,
 ) -> Result<()> {
-    address("upload", "dst", dst, desc)?;
+    written("upload", "dst", dst, desc)?;
     if src.len() != desc.len() {
         return Err(mismatch(desc, src.len(), kind(&src)));
     }

@@ -6,9 +6,11 @@ use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::{Error, Param, Result, TensorDesc};
 
 use crate::args::{Pack, Packed};
-use crate::buffer::{Buffer, address, optional};
+use crate::buffer::{Buffer, address, optional, written};
+use crate::copies::{Copy, Side};
 use crate::engine::{Engine, Geometry, u32_of};
 use crate::machine::{Machine, Memory};
+use crate::tensor::Element;
 
 crate::args! {
     /// One parameter, as the table on the device has it.
@@ -17,9 +19,17 @@ crate::args! {
         grad: u64,
         state0: u64,
         state1: u64,
+        forward: u64,
+        backward: u64,
         count: u64,
         lr_scale: f32,
         decay: u32,
+        k: u32,
+        taps: u32,
+        c: u32,
+        forward_c: u32,
+        backward_k: u32,
+        element: u32,
     }
 
     struct Chunk {
@@ -54,8 +64,64 @@ crate::args! {
     }
 }
 
-/// CHUNK and UPDATE_THREADS of update.cu.
+impl Entry {
+    /// A parameter without copies.
+    fn plain(value: u64, grad: u64, count: usize) -> Self {
+        let count = count as u64;
+        let (state0, state1, forward, backward) = (0, 0, 0, 0);
+        let (lr_scale, decay, k, taps, c, forward_c, backward_k, element) = (0.0, 0, 0, 0, 0, 0, 0, 0);
+        Entry {
+            value,
+            grad,
+            state0,
+            state1,
+            forward,
+            backward,
+            count,
+            lr_scale,
+            decay,
+            k,
+            taps,
+            c,
+            forward_c,
+            backward_k,
+            element,
+        }
+    }
+
+    /// The same with the copies that the buffer of the value has. All of them have one form: the first that is found.
+    fn with_copies(mut self, value: &Buffer) -> Self {
+        let [forward, backward] = [Side::Forward, Side::BackwardData].map(|side| value.copies().get(side));
+        let Some(form) = forward.as_ref().or(backward.as_ref()).map(|copy| copy.form) else { return self };
+        let address = |copy: Option<Copy>| {
+            copy.filter(|copy| copy.form == form).map_or(0, |copy| copy.memory.address())
+        };
+        (self.forward, self.backward) = (address(forward), address(backward));
+        (self.k, self.taps, self.c) = (u32_of(form.k), u32_of(form.taps), u32_of(form.c));
+        (self.forward_c, self.backward_k) =
+            (u32_of(form.padded(Side::Forward)), u32_of(form.padded(Side::BackwardData)));
+        // The numbers of `enum Form` in update.cu.
+        self.element = match form.element {
+            Element::Bf16 => 1,
+            Element::F16 => 2,
+            Element::Tf32 => 3,
+        };
+        self
+    }
+
+    /// Chunks it is cut into: in a row, or where there are copies squares of one tap.
+    fn n_chunks(&self) -> usize {
+        if self.element == 0 {
+            return (self.count as usize).div_ceil(CHUNK);
+        }
+        let squares = |extent: u32| (extent as usize).div_ceil(SQUARE);
+        self.taps as usize * squares(self.k) * squares(self.c)
+    }
+}
+
+/// CHUNK, SQUARE and UPDATE_THREADS of update.cu.
 const CHUNK: usize = 4096;
+const SQUARE: usize = 64;
 const THREADS: u32 = 256;
 
 /// Tables of parameters on the device. A training loop has two, one for the norm and one for the step; they are made once.
@@ -109,7 +175,7 @@ impl List {
         let chunks_at = packed.bytes();
         let mut n_chunks = 0;
         for (i, entry) in entries.iter().enumerate() {
-            for number in 0..(entry.count as usize).div_ceil(CHUNK) {
+            for number in 0..entry.n_chunks() {
                 Chunk { entry: u32_of(i), number: u32_of(number) }.pack(&mut packed);
                 n_chunks += 1;
             }
@@ -128,13 +194,12 @@ fn blocks(n: usize) -> Geometry {
 /// `sqrt(Σ g²)` over all gradients.
 pub(crate) fn grad_norm(engine: &mut Engine, params: &[Param<Buffer>], norm: &mut Buffer) -> Result<()> {
     const OP: &str = "grad_norm";
-    let norm = address(OP, "norm", norm, &TensorDesc::table(1, 1))?;
+    let norm = written(OP, "norm", norm, &TensorDesc::table(1, 1))?;
     let mut entries = Vec::new();
     for param in params {
         if let Some(grad) = &param.grad {
             let grad = address(OP, "params.grad", grad, &param.desc)?;
-            let count = param.desc.len() as u64;
-            entries.push(Entry { value: 0, grad, state0: 0, state1: 0, count, lr_scale: 0.0, decay: 0 });
+            entries.push(Entry::plain(0, grad, param.desc.len()));
         }
     }
     let mut finish = FinishNormArgs { partials: 0, norm, chunks: 0, unused: 0 };
@@ -168,7 +233,7 @@ pub(crate) fn update(
                 return Ok(0);
             }
             match &param.states[i] {
-                Some(state) => address(OP, "params.states", state, &param.desc),
+                Some(state) => written(OP, "params.states", state, &param.desc),
                 None => Err(Error::invalid(
                     OP,
                     format!(
@@ -179,15 +244,16 @@ pub(crate) fn update(
                 )),
             }
         };
-        entries.push(Entry {
-            value: address(OP, "params.value", &param.value, &param.desc)?,
-            grad: address(OP, "params.grad", grad, &param.desc)?,
+        let value = address(OP, "params.value", &param.value, &param.desc)?;
+        let grad = address(OP, "params.grad", grad, &param.desc)?;
+        let entry = Entry {
             state0: state(0)?,
             state1: state(1)?,
-            count: param.desc.len() as u64,
             lr_scale: param.lr_scale,
             decay: u32::from(param.decay),
-        });
+            ..Entry::plain(value, grad, param.desc.len())
+        };
+        entries.push(entry.with_copies(&param.value));
     }
     if entries.is_empty() {
         return Ok(());

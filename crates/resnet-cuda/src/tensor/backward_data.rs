@@ -25,6 +25,8 @@ pub struct Operands {
     pub dy: GradSourceArgs,
     /// The kernels, f32.
     pub w: u64,
+    /// The kernels as the product wants them; 0: they are put into scratch memory first.
+    pub packed: u64,
     /// Where the gradient goes. The partial sums of each tile are `[n_tiles][2][c]`.
     pub dx: GradOutArgs,
     /// Memory of [`BackwardData::scratch_bytes`].
@@ -68,6 +70,11 @@ impl BackwardData {
         scratch.bytes()
     }
 
+    /// What is multiplied.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
     fn channels(&self) -> usize {
         self.element.padded(self.op.k())
     }
@@ -86,11 +93,16 @@ impl BackwardData {
     /// The launches, in order.
     pub fn steps(&self, operands: &Operands) -> Vec<Step> {
         let BackwardData { op, element, tile } = *self;
-        let Operands { dy, w, dx, scratch } = *operands;
+        let Operands { dy, w, packed, dx, scratch } = *operands;
         let mut pieces = Scratch::default();
-        let weights = scratch + self.weights(&mut pieces) as u64;
+        let mut weights = scratch + self.weights(&mut pieces) as u64;
         let staged = scratch + self.staged(&mut pieces) as u64;
-        let mut steps = vec![pack(&op, element, w, weights)];
+        let mut steps = vec![];
+        if packed == 0 {
+            steps.push(pack(&op, element, w, weights));
+        } else {
+            weights = packed;
+        }
         let (dy, prologue) =
             stage::gradient(&mut steps, element, dy, staged, op.n() * op.p() * op.q(), op.k());
 
@@ -104,7 +116,7 @@ impl BackwardData {
 }
 
 /// Weights as columns of the product: `[c][taps][k]`.
-fn pack(op: &Conv2d, element: Element, w: u64, to: u64) -> Step {
+pub(crate) fn pack(op: &Conv2d, element: Element, w: u64, to: u64) -> Step {
     let (k, taps, c) = (op.k(), op.r() * op.s(), op.c());
     let padded = element.padded(k);
     let args = PackArgs { w, to, k: k as u32, taps: taps as u32, c: c as u32, padded: padded as u32 };

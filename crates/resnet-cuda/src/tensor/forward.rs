@@ -25,6 +25,8 @@ pub struct Operands {
     pub x: SourceArgs,
     /// The kernels, f32.
     pub w: u64,
+    /// The kernels as the product wants them; 0: they are put into scratch memory first.
+    pub packed: u64,
     /// The bias, f32.
     pub bias: u64,
     /// The output.
@@ -64,6 +66,11 @@ impl Forward {
         self.op.n() * self.op.p() * self.op.q()
     }
 
+    /// What is multiplied.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
     fn channels(&self) -> usize {
         self.element.padded(self.op.c())
     }
@@ -79,11 +86,16 @@ impl Forward {
     /// The launches, in order.
     pub fn steps(&self, operands: &Operands) -> Vec<Step> {
         let Forward { op, element, tile } = *self;
-        let Operands { x, w, bias, y, partials, scratch } = *operands;
+        let Operands { x, w, packed, bias, y, partials, scratch } = *operands;
         let mut pieces = Scratch::default();
-        let weights = scratch + self.weights(&mut pieces) as u64;
+        let mut weights = scratch + self.weights(&mut pieces) as u64;
         let staged = scratch + self.staged(&mut pieces) as u64;
-        let mut steps = vec![pack(&op, element, w, weights)];
+        let mut steps = vec![];
+        if packed == 0 {
+            steps.push(pack(&op, element, w, weights));
+        } else {
+            weights = packed;
+        }
         let (x, prologue) = stage::source(&mut steps, element, x, staged, op.n() * op.h() * op.w(), op.c());
 
         let kernel = Kernel { direction: Direction::Forward(prologue), element, tile };
@@ -96,7 +108,7 @@ impl Forward {
 }
 
 /// Weights as columns of the product: `[k][taps][channels]`.
-fn pack(op: &Conv2d, element: Element, w: u64, to: u64) -> Step {
+pub(crate) fn pack(op: &Conv2d, element: Element, w: u64, to: u64) -> Step {
     let (k, taps, c) = (op.k(), op.r() * op.s(), op.c());
     let padded = element.padded(c);
     let args = PackArgs { w, to, k: k as u32, taps: taps as u32, c: c as u32, padded: padded as u32 };

@@ -1,10 +1,14 @@
 //! A driver with one device that computes: memory is the process's, kernels are those of the emulator.
 //! Compiled to a shared library by `tests/device.rs`, which says in `FAKE_KERNELS` where the compiled units lie.
-//! A "cubin" is the name of a unit. Everything happens at once, in order, unless the stream is being captured.
+//! A "cubin" is the name of a unit.
+//!
+//! Streams are queues, and their work is done as late as it may be: when the host waits for it, or when another stream's does by an
+//! event. Under `fakeHurry` one kind of stream does its work as early as it may be instead. So what is not ordered goes wrong.
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 const SUCCESS: c_int = 0;
 const OUT_OF_MEMORY: c_int = 2;
@@ -34,18 +38,25 @@ struct Function {
     shared: c_uint,
 }
 
+#[derive(Clone)]
 enum Work {
     Launch(Kernel, RawLaunch, Vec<u64>),
     Fill(u64, u8, usize),
     /// Of another library, with how long it takes.
     Foreign(extern "C" fn(*mut c_void), usize, c_int),
+    /// To, from, bytes, on host or device.
+    Copy(u64, u64, usize),
+    /// From memory that the driver has already read.
+    Write(u64, Vec<u8>),
+    /// A graph, not destroyed before everything is done.
+    Graph(usize),
+    Free(u64),
+    Record(usize, u64),
+    Wait(usize, u64),
 }
 
-/// The device's clock: a kernel takes a unit for each word of its arguments, a filling none, and other libraries say how long they take.
+/// The device's clock: a kernel takes a unit for each word of its arguments, copies none, and other libraries say how long they take.
 static CLOCK: Mutex<i64> = Mutex::new(0);
-
-/// The clock at each event.
-static EVENTS: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 
 /// For the fake cuDNN: whether a stream is being captured.
 #[unsafe(no_mangle)]
@@ -53,21 +64,126 @@ extern "C" fn fakeCapturing() -> c_int {
     c_int::from(capturing())
 }
 
-/// For the fake cuDNN: puts work into the queue.
+/// For the fake cuDNN: its work after everything that was issued.
 #[unsafe(no_mangle)]
 extern "C" fn fakeIssue(call: extern "C" fn(*mut c_void), data: *mut c_void, units: c_int) {
-    issue(Work::Foreign(call, data as usize, units));
+    let work = Work::Foreign(call, data as usize, units);
+    if let Some(list) = CAPTURE.lock().expect("not poisoned").as_mut() {
+        list.push(work);
+        return;
+    }
+    queues().finish_all();
+    run(&work);
 }
 
-/// Copies that were issued and not done: where to, where from, how many bytes.
-static COPIES: Mutex<Vec<(u64, usize, usize)>> = Mutex::new(Vec::new());
+/// How often an event was recorded, which of these is done, and the clock then.
+#[derive(Default)]
+struct Event {
+    recorded: u64,
+    done: u64,
+    clock: i64,
+}
 
-/// Copies from pinned memory happen as late as they may: when the stream or an event is waited for, or other work comes.
-fn finish_copies() {
-    for (to, from, bytes) in COPIES.lock().expect("not poisoned").drain(..) {
-        // SAFETY: the caller of the driver promised both ranges until it has waited.
-        unsafe { ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+/// What was issued and not done, by stream.
+struct Queues {
+    streams: Vec<VecDeque<Work>>,
+    events: Vec<Event>,
+    /// The stream that works as early as it may.
+    hurried: Option<usize>,
+    error: c_int,
+    /// What was done, in order: `copy 8192`, `launch`, by stream.
+    log: String,
+}
+
+static QUEUES: Mutex<Queues> = Mutex::new(Queues {
+    streams: Vec::new(),
+    events: Vec::new(),
+    hurried: None,
+    error: SUCCESS,
+    log: String::new(),
+});
+
+impl Queues {
+    fn push(&mut self, stream: usize, work: Work) {
+        self.streams[stream - 1].push_back(work);
+        while let Some(hurried) = self.hurried
+            && let Some(first) = self.streams.get(hurried - 1).and_then(VecDeque::front)
+            && !matches!(*first, Work::Wait(event, n) if self.events[event - 1].done < n)
+        {
+            self.step(hurried);
+        }
     }
+
+    /// Does the first thing of a stream, and before it what that waits for.
+    fn step(&mut self, stream: usize) {
+        let Some(work) = self.streams[stream - 1].pop_front() else { return };
+        match work {
+            Work::Record(event, n) => {
+                self.events[event - 1].done = n;
+                self.events[event - 1].clock = *CLOCK.lock().expect("not poisoned");
+            }
+            Work::Wait(event, n) => self.wait(event, n),
+            work => {
+                let what = match &work {
+                    Work::Copy(_, _, bytes) => format!("copy {bytes}"),
+                    Work::Write(_, bytes) => format!("write {}", bytes.len()),
+                    Work::Launch(..) | Work::Graph(_) => "launch".into(),
+                    _ => "other".into(),
+                };
+                self.log.push_str(&format!("{stream} {what}\n"));
+                let code = run(&work);
+                if self.error == SUCCESS {
+                    self.error = code;
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, event: usize, n: u64) {
+        while self.events[event - 1].done < n {
+            let recorded = |work: &Work| matches!(*work, Work::Record(e, m) if e == event && m >= n);
+            let stream = self.streams.iter().position(|queue| queue.iter().any(recorded));
+            self.step(stream.expect("what is waited for was recorded") + 1);
+        }
+    }
+
+    fn finish(&mut self, stream: usize) -> c_int {
+        while !self.streams[stream - 1].is_empty() {
+            self.step(stream);
+        }
+        std::mem::replace(&mut self.error, SUCCESS)
+    }
+
+    fn finish_all(&mut self) {
+        for stream in 1..=self.streams.len() {
+            while !self.streams[stream - 1].is_empty() {
+                self.step(stream);
+            }
+        }
+    }
+}
+
+fn queues() -> MutexGuard<'static, Queues> {
+    QUEUES.lock().expect("not poisoned")
+}
+
+/// For the test: the stream that works early (0: none), everything before done and forgotten.
+#[unsafe(no_mangle)]
+extern "C" fn fakeHurry(stream: usize) {
+    let mut queues = queues();
+    queues.finish_all();
+    queues.log.clear();
+    queues.hurried = (stream != 0).then_some(stream);
+}
+
+/// For the test: what was done since, without waiting for anything.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fakeLog(out: *mut c_char, room: usize) {
+    let log = CString::new(queues().log.as_str()).expect("has no zero");
+    let bytes = log.as_bytes_with_nul();
+    assert!(bytes.len() <= room);
+    // SAFETY: there is room for as many bytes as the caller says.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr().cast(), out, bytes.len()) };
 }
 
 /// Pinned memory.
@@ -89,34 +205,59 @@ fn capturing() -> bool {
 fn run(work: &Work) -> c_int {
     *CLOCK.lock().expect("not poisoned") += match work {
         Work::Launch(_, _, words) => words.len() as i64,
-        Work::Fill(..) => 0,
         Work::Foreign(_, _, units) => i64::from(*units),
+        _ => 0,
     };
-    match work {
+    match *work {
         Work::Foreign(call, data, _) => {
-            call(*data as *mut c_void);
+            call(data as *mut c_void);
             SUCCESS
         }
         // SAFETY: the kernel is one of the emulator's and the words are as many as it takes, see `cuLaunchKernel`.
-        Work::Launch(kernel, raw, words) => match unsafe { kernel(raw, words.as_ptr().cast()) } {
+        Work::Launch(kernel, ref raw, ref words) => match unsafe { kernel(raw, words.as_ptr().cast()) } {
             0 => SUCCESS,
             _ => LAUNCH_FAILED,
         },
         Work::Fill(to, value, bytes) => {
             // SAFETY: the caller of the driver names memory of the device.
-            unsafe { ptr::write_bytes(*to as *mut u8, *value, *bytes) };
+            unsafe { ptr::write_bytes(to as *mut u8, value, bytes) };
             SUCCESS
         }
+        Work::Copy(to, from, bytes) => {
+            // SAFETY: the caller of the driver promised both ranges until it has waited.
+            unsafe { ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+            SUCCESS
+        }
+        Work::Write(to, ref bytes) => {
+            // SAFETY: the caller of the driver names memory of the device.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
+            SUCCESS
+        }
+        Work::Graph(graph) => {
+            // SAFETY: made by `cuStreamEndCapture`; `cuGraphDestroy` waits for everything.
+            let list = unsafe { &*(graph as *const Vec<Work>) };
+            list.iter().map(run).find(|&code| code != SUCCESS).unwrap_or(SUCCESS)
+        }
+        Work::Free(memory) => {
+            let mut given = GIVEN.lock().expect("not poisoned");
+            let Some(at) = given.iter().position(|&(address, _)| address == memory) else { return INVALID_VALUE };
+            let (_, bytes) = given.swap_remove(at);
+            let layout = std::alloc::Layout::from_size_align(bytes, 256).expect("is a layout");
+            // SAFETY: given out with this layout, freed once.
+            unsafe { std::alloc::dealloc(memory as *mut u8, layout) };
+            SUCCESS
+        }
+        Work::Record(..) | Work::Wait(..) => INVALID_VALUE, // never captured
     }
 }
 
-fn issue(work: Work) -> c_int {
-    finish_copies();
+fn issue(stream: usize, work: Work) -> c_int {
     if let Some(list) = CAPTURE.lock().expect("not poisoned").as_mut() {
         list.push(work);
         return SUCCESS;
     }
-    run(&work)
+    queues().push(stream, work);
+    SUCCESS
 }
 
 #[unsafe(no_mangle)]
@@ -217,20 +358,32 @@ unsafe extern "C" fn cuStreamCreate(out: *mut usize, flags: c_uint) -> c_int {
     if flags != 1 {
         return INVALID_VALUE; // only one that does not wait for the null stream
     }
+    let mut queues = queues();
+    queues.streams.push(VecDeque::new());
     // SAFETY: points to a handle.
-    unsafe { *out = 2 };
+    unsafe { *out = queues.streams.len() };
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamDestroy_v2(_stream: usize) -> c_int {
-    SUCCESS
+extern "C" fn cuStreamDestroy_v2(stream: usize) -> c_int {
+    queues().finish(stream)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamSynchronize(_stream: usize) -> c_int {
-    finish_copies();
-    if capturing() { CAPTURE_UNSUPPORTED } else { SUCCESS }
+extern "C" fn cuStreamSynchronize(stream: usize) -> c_int {
+    if capturing() {
+        return CAPTURE_UNSUPPORTED;
+    }
+    queues().finish(stream)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuStreamWaitEvent(stream: usize, event: usize, _flags: c_uint) -> c_int {
+    let mut queues = queues();
+    let recorded = queues.events[event - 1].recorded;
+    queues.push(stream, Work::Wait(event, recorded));
+    SUCCESS
 }
 
 #[unsafe(no_mangle)]
@@ -255,11 +408,9 @@ unsafe extern "C" fn cuGraphInstantiateWithFlags(out: *mut *mut Vec<Work>, graph
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuGraphLaunch(graph: *mut Vec<Work>, _stream: usize) -> c_int {
-    finish_copies();
-    // SAFETY: made by `cuStreamEndCapture` and not destroyed yet.
-    let list = unsafe { &*graph };
-    list.iter().map(run).find(|&code| code != SUCCESS).unwrap_or(SUCCESS)
+extern "C" fn cuGraphLaunch(graph: *mut Vec<Work>, stream: usize) -> c_int {
+    queues().push(stream, Work::Graph(graph as usize));
+    SUCCESS
 }
 
 #[unsafe(no_mangle)]
@@ -269,6 +420,7 @@ extern "C" fn cuGraphExecDestroy(_graph: *mut Vec<Work>) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGraphDestroy(graph: *mut Vec<Work>) -> c_int {
+    queues().finish_all();
     // SAFETY: made by `cuStreamEndCapture`, destroyed once.
     drop(unsafe { Box::from_raw(graph) });
     SUCCESS
@@ -279,10 +431,17 @@ unsafe extern "C" fn cuMemAllocAsync(out: *mut u64, bytes: usize, _stream: usize
     if capturing() {
         return CAPTURE_UNSUPPORTED;
     }
-    let mut given = GIVEN.lock().expect("not poisoned");
-    if given.iter().map(|(_, bytes)| bytes).sum::<usize>() + bytes > MEMORY {
+    let too_much = |bytes: usize| {
+        let given = GIVEN.lock().expect("not poisoned");
+        given.iter().map(|(_, bytes)| bytes).sum::<usize>() + bytes > MEMORY
+    };
+    if too_much(bytes) {
+        queues().finish_all(); // what is to be freed is free then
+    }
+    if too_much(bytes) {
         return OUT_OF_MEMORY;
     }
+    let mut given = GIVEN.lock().expect("not poisoned");
     let layout = std::alloc::Layout::from_size_align(bytes, 256).expect("is a layout");
     // SAFETY: the driver is never asked for 0 bytes. What is in fresh memory is anything: here NaN.
     let memory = unsafe { std::alloc::alloc(layout) };
@@ -300,13 +459,8 @@ extern "C" fn cuMemAlloc_v2(_out: *mut u64, _bytes: usize) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemFreeAsync(memory: u64, _stream: usize) -> c_int {
-    let mut given = GIVEN.lock().expect("not poisoned");
-    let Some(at) = given.iter().position(|&(address, _)| address == memory) else { return INVALID_VALUE };
-    let (_, bytes) = given.swap_remove(at);
-    let layout = std::alloc::Layout::from_size_align(bytes, 256).expect("is a layout");
-    // SAFETY: given out with this layout, freed once.
-    unsafe { std::alloc::dealloc(memory as *mut u8, layout) };
+extern "C" fn cuMemFreeAsync(memory: u64, stream: usize) -> c_int {
+    queues().push(stream, Work::Free(memory));
     SUCCESS
 }
 
@@ -317,6 +471,7 @@ extern "C" fn cuMemFree_v2(_memory: u64) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> c_int {
+    queues().finish_all();
     let given: usize = GIVEN.lock().expect("not poisoned").iter().map(|(_, bytes)| bytes).sum();
     // SAFETY: both point to sizes.
     unsafe { (*free, *total) = (MEMORY - given, MEMORY) };
@@ -324,20 +479,25 @@ unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> c_i
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: usize, _stream: usize) -> c_int {
+unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: usize, stream: usize) -> c_int {
     if capturing() {
         return CAPTURE_UNSUPPORTED;
     }
     let start = from as usize;
     let pinned = PINNED.lock().expect("not poisoned").iter().any(|&(at, len)| (at..at + len).contains(&start));
-    if pinned {
-        COPIES.lock().expect("not poisoned").push((to, start, bytes));
-        return SUCCESS;
-    }
-    finish_copies();
-    // SAFETY: the caller names so many bytes of host and device.
-    unsafe { ptr::copy_nonoverlapping(from, to as *mut u8, bytes) };
+    let work = if pinned {
+        Work::Copy(to, start as u64, bytes)
+    } else {
+        // SAFETY: the caller names so many bytes of the host.
+        Work::Write(to, unsafe { std::slice::from_raw_parts(from, bytes) }.to_vec())
+    };
+    queues().push(stream, work);
     SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: usize) -> c_int {
+    issue(stream, Work::Copy(to, from, bytes))
 }
 
 #[unsafe(no_mangle)]
@@ -359,10 +519,10 @@ extern "C" fn cuMemFreeHost(memory: *mut c_void) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuEventCreate(out: *mut usize, _flags: c_uint) -> c_int {
-    let mut events = EVENTS.lock().expect("not poisoned");
-    events.push(0);
-    // SAFETY: points to a handle. Events are numbered from 1.
-    unsafe { *out = events.len() };
+    let mut queues = queues();
+    queues.events.push(Event::default());
+    // SAFETY: points to a handle.
+    unsafe { *out = queues.events.len() };
     SUCCESS
 }
 
@@ -372,33 +532,41 @@ extern "C" fn cuEventDestroy_v2(_event: usize) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventRecord(event: usize, _stream: usize) -> c_int {
+extern "C" fn cuEventRecord(event: usize, stream: usize) -> c_int {
     if capturing() {
         return CAPTURE_UNSUPPORTED;
     }
-    EVENTS.lock().expect("not poisoned")[event - 1] = *CLOCK.lock().expect("not poisoned");
+    let mut queues = queues();
+    queues.events[event - 1].recorded += 1;
+    let n = queues.events[event - 1].recorded;
+    queues.push(stream, Work::Record(event, n));
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuEventElapsedTime_v2(out: *mut f32, from: usize, to: usize) -> c_int {
-    let events = EVENTS.lock().expect("not poisoned");
+    let queues = queues();
     // SAFETY: points to a number.
-    unsafe { *out = (events[to - 1] - events[from - 1]) as f32 };
+    unsafe { *out = (queues.events[to - 1].clock - queues.events[from - 1].clock) as f32 };
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventSynchronize(_event: usize) -> c_int {
-    finish_copies();
+extern "C" fn cuEventSynchronize(event: usize) -> c_int {
+    let mut queues = queues();
+    let recorded = queues.events[event - 1].recorded;
+    queues.wait(event, recorded);
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, _stream: usize) -> c_int {
-    finish_copies();
+unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, stream: usize) -> c_int {
     if capturing() {
         return CAPTURE_UNSUPPORTED;
+    }
+    let code = queues().finish(stream);
+    if code != SUCCESS {
+        return code;
     }
     // SAFETY: the caller names so many bytes of host and device.
     unsafe { ptr::copy_nonoverlapping(from as *const u8, to, bytes) };
@@ -406,8 +574,8 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, 
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemsetD8Async(to: u64, value: u8, bytes: usize, _stream: usize) -> c_int {
-    issue(Work::Fill(to, value, bytes))
+extern "C" fn cuMemsetD8Async(to: u64, value: u8, bytes: usize, stream: usize) -> c_int {
+    issue(stream, Work::Fill(to, value, bytes))
 }
 
 #[unsafe(no_mangle)]
@@ -485,7 +653,7 @@ unsafe extern "C" fn cuLaunchKernel(
     by: c_uint,
     bz: c_uint,
     shared_bytes: c_uint,
-    _stream: usize,
+    stream: usize,
     parameters: *mut *mut c_void,
     _extra: *mut *mut c_void,
 ) -> c_int {
@@ -498,5 +666,5 @@ unsafe extern "C" fn cuLaunchKernel(
     // SAFETY: one parameter of so many bytes; they are copied before this returns.
     unsafe { ptr::copy_nonoverlapping((*parameters).cast::<u8>(), words.as_mut_ptr().cast(), function.bytes) };
     let raw = RawLaunch { grid: [gx, gy, gz], block: [bx, by, bz], shared_bytes };
-    issue(Work::Launch(function.kernel, raw, words))
+    issue(stream, Work::Launch(function.kernel, raw, words))
 }

@@ -45,3 +45,36 @@ pub(crate) fn library(source: &str, name: &str, folder: &Path) {
         command.arg(format!("-Clink-arg=-Wl,-soname,{name}")).env("FAKE_KERNELS", folder);
     });
 }
+
+/// What the driver of `gpu.rs` tells and is told beside the functions of a driver.
+#[allow(dead_code, reason = "each test takes what it needs")]
+pub(crate) struct Driver(libloading::Library);
+
+#[allow(dead_code, reason = "each test takes what it needs")]
+impl Driver {
+    /// The library that the process has loaded already.
+    pub(crate) fn open(path: &Path) -> Self {
+        // SAFETY: the library of `gpu.rs`, which runs nothing when it is loaded.
+        Self(unsafe { libloading::Library::new(path) }.expect("is there"))
+    }
+
+    /// Does all that was issued, forgets the log, and has one stream do its work as early as it may; 0: none.
+    pub(crate) fn hurry(&self, stream: usize) {
+        // SAFETY: of this type in `gpu.rs`.
+        unsafe { self.0.get::<extern "C" fn(usize)>(b"fakeHurry").expect("is there")(stream) }
+    }
+
+    /// What was done since.
+    pub(crate) fn log(&self) -> String {
+        let mut text = vec![0u8; 1 << 20];
+        // SAFETY: of this type in `gpu.rs`, with as much room as is said.
+        unsafe {
+            self.0.get::<unsafe extern "C" fn(*mut u8, usize)>(b"fakeLog").expect("is there")(
+                text.as_mut_ptr(),
+                text.len(),
+            )
+        };
+        text.truncate(text.iter().position(|&byte| byte == 0).unwrap_or(0));
+        String::from_utf8(text).expect("is text")
+    }
+}

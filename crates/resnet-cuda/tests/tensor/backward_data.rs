@@ -58,7 +58,7 @@ fn case(lab: &mut Lab, op: &Conv2d, tile: Tile, form: Form, seed: u64) {
         *to = GradSumsArgs { y: y.address(), moments: moments.address(), partials: partials.address() };
     }
     let scratch = lab.alloc(plan.scratch_bytes());
-    lab.run(&plan.steps(&Operands { dy, w: w.address(), dx: out, scratch: scratch.address() }));
+    lab.run(&plan.steps(&Operands { dy, w: w.address(), packed: 0, dx: out, scratch: scratch.address() }));
 
     let mut dots = vec![Dot::default(); pixels * c];
     for_each_tap(op, |x_pixel, y_pixel, tap| {

@@ -43,6 +43,7 @@ fn case(lab: &mut Lab, op: &Conv2d, tile: Tile, form: Form, seed: u64) {
     lab.run(&plan.steps(&Operands {
         x,
         w: w.address(),
+        packed: 0,
         bias: bias.as_ref().map_or(0, |bias| bias.address()),
         y: y.address(),
         partials: if form.statistics { partials.address() } else { 0 },

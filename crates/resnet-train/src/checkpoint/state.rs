@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use resnet_core::op::Metrics;
+use resnet_core::op::{LossScaleState, Metrics};
 use serde::{Deserialize, Serialize};
 
 use super::manifest;
@@ -25,6 +25,9 @@ pub struct State {
     pub epoch_seconds: f64,
     /// The best evaluation so far.
     pub best: Option<Best>,
+    /// The loss scale, in half precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScaleState>,
     /// Length of the log.
     pub metrics_bytes: u64,
     /// The recipe. A run goes on with the same, `[run]` excepted.

@@ -30,7 +30,7 @@ pub mod transform;
 pub use dataset::{Dataset, affine};
 pub use encoded::Encoded;
 pub use known::{Known, OfficialFile, user_data_dir};
-pub use loader::{Batch, Epoch, LastBatch, Loader, LoaderOptions, Order};
+pub use loader::{Batch, Epoch, LastBatch, Loader, LoaderOptions, OnDevice, Order};
 pub use memory::InMemory;
 pub use read::{CIFAR, OpenOptions, find_cifar, open};
 pub use source::{Fingerprint, Picture, Source};

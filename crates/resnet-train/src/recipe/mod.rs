@@ -21,6 +21,7 @@ pub use size::Size;
 use std::path::{Path, PathBuf};
 
 use resnet_core::DType;
+use resnet_core::op::LossScale;
 use resnet_core::preprocessing::Interpolation;
 use resnet_core::zoo::{InitScheme, Variant};
 use serde::{Deserialize, Serialize};
@@ -132,7 +133,7 @@ pub enum Precision {
     F32,
     /// Brain float.
     Bf16,
-    /// IEEE half precision. The loss is scaled, and a step whose gradients overflow is left out.
+    /// IEEE half precision. The loss is scaled by as much as its gradients allow, and a step in which they overflow is left out.
     F16,
 }
 
@@ -146,14 +147,11 @@ impl Precision {
         }
     }
 
-    /// Factor on the loss, so that gradients of activations stay in the type's range; undone where weights are updated.
-    ///
-    /// Source: Micikevicius et al., *Mixed Precision Training*, 2018, section 3.2; they trained networks with factors from
-    /// 8 to 32 thousand.
-    pub fn loss_scale(self) -> f32 {
+    /// How the loss is scaled, where gradients of activations would leave the type's range.
+    pub fn loss_scale(self) -> Option<LossScale> {
         match self {
-            Precision::F32 | Precision::Bf16 => 1.0,
-            Precision::F16 => 1024.0,
+            Precision::F32 | Precision::Bf16 => None,
+            Precision::F16 => Some(LossScale::default()),
         }
     }
 }
@@ -179,10 +177,12 @@ pub struct AugmentRecipe {
 pub struct RunRecipe {
     /// Threads that read and augment pictures.
     pub workers: usize,
+    /// Whether pictures lie on the device, where the backend keeps them there, they fit, and it can do the augmentation.
+    pub on_device: bool,
     /// Steps from one line of the log to the next.
     pub log_every: u64,
     /// Steps from one look at the loss to the next. Looking waits for the device; a loss that is not finite ends the run
-    /// at the next look. Divides `log_every`.
+    /// at the next look, in half precision only once a smaller loss scale has not helped. Divides `log_every`.
     pub check_every: u64,
     /// Whether the log has the norms of the gradients of the first and the last stage. Reading them takes time.
     pub grad_norms: bool,
@@ -246,6 +246,7 @@ impl Default for RunRecipe {
     fn default() -> Self {
         Self {
             workers: 1,
+            on_device: true,
             log_every: 10,
             check_every: 1,
             grad_norms: false,

@@ -26,11 +26,15 @@ impl<B: Backend> Trainer<B> {
         if due && evaluation.is_none() {
             return Ok(true);
         }
-        for bad in [self.train_loader.take_bad(), self.test_loader.take_bad()].iter().flatten() {
+        for bad in [self.train_feed.loader().take_bad(), self.test_feed.loader().take_bad()].iter().flatten()
+        {
             observer.on(&Event::Warning(bad));
         }
         let test = evaluation.map(|e| self.judge(&e)).transpose()?;
         let sums = self.at.epoch_sums;
+        if sums.count == 0 {
+            return Err(self.non_finite("the loss of every step of the epoch"));
+        }
         let record = EpochRecord {
             epoch: self.at.epoch + 1,
             step: self.at.step,
@@ -60,7 +64,7 @@ impl<B: Backend> Trainer<B> {
     }
 
     fn test(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<Option<Evaluation>> {
-        evaluate(&mut self.backend, &mut self.test_net, &mut self.params, &self.test_loader, |done, total| {
+        evaluate(&mut self.backend, &mut self.test_net, &mut self.params, &self.test_feed, |done, total| {
             observer.on(&Event::Testing { done, total });
             done == total || !stop()
         })

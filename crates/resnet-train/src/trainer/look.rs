@@ -46,17 +46,20 @@ impl<B: Backend> Trainer<B> {
         let metrics = self.net.metrics(&mut self.backend)?;
         self.at.epoch_seconds += clock.elapsed().as_secs_f64();
         self.window.has_sums = false;
-        if metrics.non_finite > 0.0 || !metrics.loss_sum.is_finite() {
+        let mut sums = Sums::default();
+        if metrics.non_finite == 0.0 && metrics.loss_sum.is_finite() {
+            sums.add(&metrics);
+            self.at.epoch_sums.add(&metrics);
+            self.at.log_sums.add(&metrics);
+        } else if !self.tries_smaller_scale()? {
             return Err(self.non_finite("the loss"));
         }
-        let mut sums = Sums::default();
-        sums.add(&metrics);
         self.window.remember(sums.mean_loss());
-        self.at.epoch_sums.add(&metrics);
-        self.at.log_sums.add(&metrics);
         let progress = self.progress(sums.mean_loss());
         observer.on(&Event::Step(&progress));
-        if ends || self.at.step.is_multiple_of(self.recipe.run.log_every) {
+        // Nothing to tell of steps that were all left out.
+        let due = ends || self.at.step.is_multiple_of(self.recipe.run.log_every);
+        if due && self.at.log_sums.count > 0 {
             let record = self.step_record()?;
             observer.on(&Event::Log(&record));
             self.append(Record::Step(record), observer);
@@ -95,6 +98,7 @@ impl<B: Backend> Trainer<B> {
         if let Some(buffer) = &self.norm {
             self.backend.download(&norm_desc(), buffer, HostDataMut::F32(&mut norm))?;
         }
+        let scale = self.last_loss_scale()?;
         let stages = self.recipe.run.grad_norms;
         let last = format!("layer{}.", self.spec.depths.len());
         Ok(StepRecord {
@@ -106,7 +110,8 @@ impl<B: Backend> Trainer<B> {
             grad_norm: self
                 .norm
                 .is_some()
-                .then_some(f64::from(norm[0] / self.recipe.train.precision.loss_scale())),
+                .then_some(f64::from(norm[0] / scale))
+                .filter(|norm| norm.is_finite()),
             grad_norm_first_stage: stages.then(|| self.stage_norm("layer1.")).transpose()?,
             grad_norm_last_stage: stages.then(|| self.stage_norm(&last)).transpose()?,
             time: StepTime { epoch_seconds: self.at.epoch_seconds, images_per_s: self.at.images_per_s() },
@@ -122,7 +127,7 @@ impl<B: Backend> Trainer<B> {
                 sum += gradient.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
             }
         }
-        Ok(sum.sqrt() / f64::from(self.recipe.train.precision.loss_scale()))
+        Ok(sum.sqrt() / f64::from(self.last_loss_scale()?))
     }
 
     /// Adds a line to the log. One that cannot be written is no reason to stop.

@@ -1,12 +1,13 @@
 //! The training loop: one screen, one direction.
 //!
 //! Reading order: this file is the loop; `observe` says what it tells while it runs; `setup` builds it from a recipe;
-//! `look` reads the loss and writes the log; `finish` ends an epoch; `save` writes and restores checkpoints.
+//! `look` reads the loss and writes the log; `finish` ends an epoch; `scaling` keeps the loss scale of half precision; `save` writes and restores checkpoints.
 
 mod finish;
 mod look;
 mod observe;
 mod save;
+mod scaling;
 mod setup;
 
 pub use observe::{Event, Observer, Progress};
@@ -19,7 +20,8 @@ use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::{Accumulate, Backend, Executor, Graph, Params, Plan, RecordingKey};
 
 use crate::checkpoint::Best;
-use crate::data::{Dataset, Epoch, Loader};
+use crate::data::{Dataset, Epoch};
+use crate::feed::Feed;
 use crate::metrics::Log;
 use crate::recipe::Recipe;
 use crate::run::RunDir;
@@ -28,6 +30,7 @@ use crate::{Error, Result};
 use look::Window;
 use resnet_core::zoo::ResNetSpec;
 use save::Position;
+use scaling::Scaling;
 
 /// Trains one network on one device.
 #[derive(Debug)]
@@ -40,13 +43,15 @@ pub struct Trainer<B: Backend> {
     graph: Graph,
     rule: Optimizer,
     horizon: Horizon,
-    train_loader: Loader,
-    test_loader: Loader,
+    train_feed: Feed<B>,
+    test_feed: Feed<B>,
     params: Params<B>,
     net: Executor<B>,
     test_net: Executor<B>,
     /// Norm of all gradients, where they are clipped or may overflow.
     norm: Option<B::Buffer>,
+    /// The loss scale, where the precision needs one.
+    scaling: Option<Scaling<B>>,
     at: Position,
     /// Whether the weights that the recipe wants to start from have not been given, nor a checkpoint.
     lacks_start: bool,
@@ -118,15 +123,24 @@ impl<B: Backend> Trainer<B> {
 
     /// Trains what is left of the epoch. Answers whether it was stopped.
     fn train_epoch(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<bool> {
+        if self.at.step == self.end_of_epoch() {
+            return Ok(false); // the run was stopped while the epoch was tested
+        }
         let first = self.at.step - self.at.epoch * self.horizon.steps_per_epoch;
         let n_parts = self.recipe.train.micro_batches;
-        let mut batches = self.train_loader.epoch(self.at.epoch, first as usize * n_parts)?;
+        let mut batches = self.train_feed.epoch(self.at.epoch, first as usize * n_parts)?;
+        let mut n_valid = self.put_next(&mut batches)?;
         let mut clock = Instant::now();
         while self.at.step < self.end_of_epoch() {
             let scalars = self.scalars();
             self.net.set_scalars(&mut self.backend, &scalars)?;
             for part in 0..n_parts {
-                self.run_part(&mut batches, part, part + 1 == n_parts)?;
+                let last = part + 1 == n_parts;
+                self.run_part(n_valid, part, last)?;
+                // Before anybody waits for this part, so that the way to the device overlaps with it.
+                if !(last && self.at.step + 1 == self.end_of_epoch()) {
+                    n_valid = self.put_next(&mut batches)?;
+                }
             }
             self.at.step += 1;
             if self.look_if_due(&mut clock, observer)? {
@@ -140,18 +154,26 @@ impl<B: Backend> Trainer<B> {
         Ok(false)
     }
 
+    /// Sends the next batch on its way, after everything issued so far. How many of its pictures count.
+    fn put_next(&mut self, batches: &mut Epoch) -> Result<usize> {
+        let batch = batches.next().ok_or_else(|| Error::invalid("loader", "ended before the epoch"))??;
+        self.train_feed.put(&mut self.backend, &mut self.net, &batch)?;
+        self.net.put_labels(&mut self.backend, &batch.labels, None)?;
+        Ok(batch.n_valid)
+    }
+
     /// Forward, loss and backward of one part of a batch; after the last part, gradients to weights.
     /// Only uploads differ from step to step, so the rest is recorded where the backend can do that.
-    fn run_part(&mut self, batches: &mut Epoch, part: usize, last: bool) -> Result<()> {
-        let batch = batches.next().ok_or_else(|| Error::invalid("loader", "ended before the epoch"))??;
-        self.net.put_pixels(&mut self.backend, &batch.pixels)?;
-        self.net.put_labels(&mut self.backend, &batch.labels, None)?;
+    fn run_part(&mut self, n_valid: usize, part: usize, last: bool) -> Result<()> {
         let gradients = if part == 0 { Accumulate::Set } else { Accumulate::Add };
-        let kind = PartKind { metrics: self.window.accumulate(), gradients, n_valid: batch.n_valid, last };
-        let Self { backend, net, params, norm, rule, recordings, .. } = self;
+        let kind = PartKind { metrics: self.window.accumulate(), gradients, n_valid, last };
+        let Self { backend, net, params, norm, scaling, rule, recordings, train_feed, .. } = self;
         let key = *recordings.entry(kind).or_insert_with(|| backend.new_recording());
         backend.recorded(key, |backend| {
-            net.ingest(backend)?;
+            if let (Some(scaling), Accumulate::Set) = (&scaling, kind.gradients) {
+                net.scale_loss(backend, &scaling.state)?;
+            }
+            train_feed.ingest(backend, net)?;
             net.forward(backend, params)?;
             net.loss_of_labels(backend, false, kind.n_valid, kind.metrics)?;
             net.backward(backend, params, kind.gradients)?;
@@ -160,6 +182,9 @@ impl<B: Backend> Trainer<B> {
                     backend.grad_norm(&params.list, norm)?;
                 }
                 backend.update(rule, net.scalars(), norm.as_ref(), &mut params.list)?;
+                if let (Some(scaling), Some(norm)) = (scaling, norm) {
+                    backend.adapt_loss_scale(&scaling.rule, norm, &mut scaling.state)?;
+                }
             }
             Ok(())
         })?;
@@ -169,13 +194,11 @@ impl<B: Backend> Trainer<B> {
     /// The numbers of the step to come.
     fn scalars(&self) -> StepScalars {
         let (correction1, correction2) = self.rule.bias_corrections(self.at.step + 1);
-        let loss_scale = self.recipe.train.precision.loss_scale();
         StepScalars {
             lr: self.lr(self.at.step) as f32,
             correction1,
             correction2,
-            grad_scale: loss_scale / self.recipe.train.micro_batches as f32,
-            unscale: 1.0 / loss_scale,
+            grad_scale: 1.0 / self.recipe.train.micro_batches as f32,
             max_norm: self.recipe.train.clip_norm.map_or(f32::INFINITY, |v| v as f32),
             ..StepScalars::default()
         }
@@ -214,6 +237,12 @@ impl<B: Backend> Trainer<B> {
     /// The effective recipe.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
+    }
+
+    /// Where the training pictures come from, for printing; `None` for a backend that never keeps pictures on its device.
+    pub fn feeding(&self) -> Option<String> {
+        let keeps = self.train_feed.is_on_device() || self.backend.room_for_pictures() > 0;
+        keeps.then(|| self.train_feed.describe())
     }
 
     /// The data.

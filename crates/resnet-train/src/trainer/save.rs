@@ -103,6 +103,7 @@ impl<B: Backend> Trainer<B> {
         dir.save_recipe(&self.recipe)?;
         let log = dir.log(state.metrics_bytes)?;
         let lost_log_bytes = state.metrics_bytes - log.bytes();
+        self.restore_loss_scale(state.loss_scale)?;
         self.restore(&state);
         self.attach(dir, log, Some((self.at.step, self.at.epoch)));
         Ok(Resumed { step: state.step, rejected: newest.rejected, differences, lost_log_bytes })
@@ -188,6 +189,7 @@ impl<B: Backend> Trainer<B> {
             return Ok(());
         }
         let started = Instant::now();
+        let loss_scale = self.loss_scale()?;
         let tensors = write_tensors(&mut self.backend, &self.params)?;
         let tensors = tensors.map_err(|name| self.non_finite(&name))?;
         let Some(run) = &mut self.run else { return Ok(()) };
@@ -201,6 +203,7 @@ impl<B: Backend> Trainer<B> {
             log_sums: at.log_sums,
             epoch_seconds: at.epoch_seconds,
             best: at.best,
+            loss_scale,
             metrics_bytes: run.log.bytes(),
             recipe: self.recipe.clone(),
             data: self.data_fingerprint.clone(),

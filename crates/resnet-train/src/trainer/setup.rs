@@ -8,8 +8,10 @@ use resnet_core::{Backend, Executor, Freeze, LowerOptions, Params, TensorDesc, i
 use super::Trainer;
 use super::look::Window;
 use super::save::Position;
+use super::scaling::Scaling;
 use crate::Result;
-use crate::data::Dataset;
+use crate::data::{Dataset, Loader};
+use crate::feed::Feed;
 use crate::recipe::Recipe;
 use crate::schedule::Horizon;
 
@@ -65,11 +67,19 @@ impl<B: Backend> Trainer<B> {
 
         let norm_bytes = backend.buffer_bytes(&norm_desc());
         // A scaled loss may overflow; without a finite norm the step is left out.
-        let wants_norm = recipe.train.clip_norm.is_some() || recipe.train.precision.loss_scale() != 1.0;
+        let wants_norm = recipe.train.clip_norm.is_some() || recipe.train.precision.loss_scale().is_some();
         let norm = wants_norm.then(|| backend.alloc(norm_bytes)).transpose()?;
+        let scaling = recipe.train.precision.loss_scale();
+        let scaling = scaling.map(|rule| Scaling::new(&mut backend, rule)).transpose()?;
         let steps_per_epoch = (train_loader.n_batches() / recipe.train.micro_batches) as u64;
         let total_steps = recipe.train.epochs.saturating_mul(steps_per_epoch);
         let total_steps = total_steps.min(recipe.train.max_steps.unwrap_or(u64::MAX));
+        // Last, in what memory is left.
+        let mut feed = |net: &Executor<B>, loader: Loader| match recipe.run.on_device {
+            true => Feed::on_device(&mut backend, net, loader),
+            false => Ok(Feed::by_loader(loader)),
+        };
+        let (train_feed, test_feed) = (feed(&net, train_loader)?, feed(&test_net, test_loader)?);
         Ok(Self {
             data_fingerprint: data.fingerprint()?.to_string(),
             horizon: Horizon { steps_per_epoch, total_steps },
@@ -84,12 +94,13 @@ impl<B: Backend> Trainer<B> {
             spec,
             graph,
             rule,
-            train_loader,
-            test_loader,
+            train_feed,
+            test_feed,
             params,
             net,
             test_net,
             norm,
+            scaling,
         })
     }
 }

@@ -198,6 +198,9 @@ fn print_plan<B: Backend>(trainer: &Trainer<B>) {
     ));
     print_finetuning(trainer);
     say(format!("device       {}: {}", trainer.backend().name(), trainer.backend().describe()));
+    if let Some(feeding) = trainer.feeding() {
+        say(format!("batches      {feeding}"));
+    }
     say(trainer.plan());
     say(format!(
         "training     {} epochs, {} steps of {} pictures, {}, learning rate {}, seed {}",

@@ -19,6 +19,9 @@ use crate::compile::Unit;
 use super::{Launch, Machine, Memory, RecordingId, Stamp, Traits};
 use crate::cudnn::{CudnnError, Target};
 
+/// What is called free where there is no limit: other programs live on this memory too.
+const MOST_FREE: usize = 1 << 30;
+
 /// A machine without hardware. All of them in a process share what was compiled.
 pub struct Emulator {
     /// The latest first.
@@ -141,6 +144,11 @@ impl Machine for Emulator {
         self.blocks.retain(|block| block.strong_count() > 0);
         self.blocks.push(Arc::downgrade(&block));
         Ok(Memory::new(block.address(), bytes, block))
+    }
+
+    fn free_bytes(&self) -> usize {
+        let given = *self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        self.free_bytes.saturating_sub(given).min(MOST_FREE)
     }
 
     fn upload(&mut self, to: &Memory, offset: usize, bytes: &[u8]) -> Result<()> {

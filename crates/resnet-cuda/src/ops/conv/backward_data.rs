@@ -7,6 +7,7 @@ use super::{ConvShape, THREADS, TILE, cudnn, tensor};
 use crate::buffer::{Buffer, address, suffix};
 use crate::choice::task::Task;
 use crate::choice::ways::{self, Way};
+use crate::copies::{self, Side};
 use crate::engine::{Engine, Geometry, u32_of};
 use crate::source::{CheckedGradOut, GradOutArgs, GradSourceArgs};
 
@@ -47,6 +48,8 @@ fn partial_bytes(op: &Conv2d) -> usize {
 pub(crate) struct Inputs {
     pub(crate) dy: GradSourceArgs,
     pub(crate) w: u64,
+    /// The weights in the form that the way wants, see [`copies`]; 0: it makes them from `w`.
+    pub(crate) packed: u64,
     pub(crate) dx: CheckedGradOut,
 }
 
@@ -61,21 +64,25 @@ pub(crate) fn conv2d_backward_data(
     let inputs = Inputs {
         dy: GradSourceArgs::new(OP, &dy, &op.y_desc())?,
         w: address(OP, "w", w, &op.w_desc())?,
+        packed: 0,
         dx: CheckedGradOut::new(OP, &dx, &op.x_desc())?,
     };
     let task = Task::backward_data(op, &inputs.dy, &inputs.dx);
-    ways::by(engine, &task, |engine, way| run(engine, &task, way, &inputs))
+    ways::by(engine, &task, |engine, way| {
+        let packed = copies::for_way(engine, way, op, Side::BackwardData, w)?;
+        run(engine, &task, way, &Inputs { packed, ..inputs.clone() })
+    })
 }
 
 /// One way of it.
 pub(crate) fn run(engine: &mut Engine, task: &Task, way: &Way, inputs: &Inputs) -> Result<()> {
     let op = &task.op;
-    let Inputs { dy, w, dx } = inputs;
+    let Inputs { dy, w, packed, dx } = inputs;
     match way {
-        Way::Cudnn(plan) => return cudnn::backward_data(engine, task, plan, *dy, *w, dx),
+        Way::Cudnn(plan) => return cudnn::backward_data(engine, task, plan, *dy, (*w, *packed), dx),
         Way::Tensor(element) => {
             if let Some(plan) = tensor::plan_backward_data(engine, op, *element) {
-                return tensor::backward_data(engine, op, &plan, *dy, *w, dx.clone());
+                return tensor::backward_data(engine, op, &plan, *dy, (*w, *packed), dx.clone());
             }
         }
         Way::Simt => {}

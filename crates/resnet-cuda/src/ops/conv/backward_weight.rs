@@ -4,7 +4,7 @@ use resnet_core::op::Conv2d;
 use resnet_core::{Accumulate, GradSource, Result, Source};
 
 use super::{ConvShape, THREADS, TILE, cudnn, tensor};
-use crate::buffer::{Buffer, address, optional, suffix};
+use crate::buffer::{Buffer, optional_written, suffix, written};
 use crate::choice::task::Task;
 use crate::choice::ways::{self, Way};
 use crate::columns::Columns;
@@ -105,10 +105,10 @@ pub(crate) fn conv2d_backward_weight(
     let inputs = Inputs {
         x: SourceArgs::new(OP, &x, &op.x_desc())?,
         dy: GradSourceArgs::new(OP, &dy, &op.y_desc())?,
-        dw: address(OP, "dw", dw, &op.w_desc())?,
+        dw: written(OP, "dw", dw, &op.w_desc())?,
         accumulate: u32::from(accumulate == Accumulate::Add),
     };
-    let dbias = optional(OP, "dbias", dbias.as_deref(), &op.bias_desc())?;
+    let dbias = optional_written(OP, "dbias", dbias.as_deref(), &op.bias_desc())?;
 
     let task = Task::backward_weight(op, &inputs.x, &inputs.dy);
     ways::by(engine, &task, |engine, way| run(engine, &task, way, &inputs))?;

@@ -103,8 +103,17 @@ fn input_columns(engine: &Engine, op: &Conv2d) -> Columns {
     Columns::new(engine, op.n() * op.h() * op.w(), op.c(), op.dtype())
 }
 
-/// Weights as the plan reads them: f32 as they are, or copied to the tensors' type with channels filled up.
-fn weights(engine: &mut Engine, op: &Conv2d, plan: &Prepared, w: u64, to: u64) -> Result<u64> {
+/// Weights as the plan reads them: f32 as they are, as they are kept, or copied to the tensors' type with channels filled up.
+fn weights(
+    engine: &mut Engine,
+    op: &Conv2d,
+    plan: &Prepared,
+    (w, packed): (u64, u64),
+    to: u64,
+) -> Result<u64> {
+    if packed != 0 {
+        return Ok(packed);
+    }
     let element = match op.dtype() {
         DType::F32 => return Ok(w),
         DType::Bf16 => Element::Bf16,
@@ -174,11 +183,11 @@ fn failed(plan: &Prepared, error: &CudnnError) -> Error {
 
 pub(crate) fn forward(engine: &mut Engine, task: &Task, plan: &Prepared, inputs: &Inputs) -> Result<()> {
     let op = &task.op;
-    let Inputs { x, w, bias, y, sums } = *inputs;
+    let Inputs { x, w, packed, bias, y, sums } = *inputs;
     let room = Room::new(engine, task, plan);
     let scratch = engine.scratch(room.bytes)?;
     let at = |offset: usize| scratch + offset as u64;
-    let w = weights(engine, op, plan, w, at(room.weights))?;
+    let w = weights(engine, op, plan, (w, packed), at(room.weights))?;
     let x = source(engine, op, plan, x, at(room.first))?;
     let partials = at(room.partials);
     let address = |operand: Operand| match operand {
@@ -211,7 +220,7 @@ pub(crate) fn backward_data(
     task: &Task,
     plan: &Prepared,
     dy: GradSourceArgs,
-    w: u64,
+    w: (u64, u64),
     dx: &CheckedGradOut,
 ) -> Result<()> {
     let op = &task.op;

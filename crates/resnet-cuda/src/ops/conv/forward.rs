@@ -4,9 +4,10 @@ use resnet_core::op::Conv2d;
 use resnet_core::{Result, Source, TensorDesc};
 
 use super::{ConvShape, THREADS, TILE, cudnn, tensor};
-use crate::buffer::{Buffer, address, optional, suffix};
+use crate::buffer::{Buffer, address, optional, optional_written, suffix, written};
 use crate::choice::task::Task;
 use crate::choice::ways::{self, Way};
+use crate::copies::{self, Side};
 use crate::engine::{Engine, Geometry, u32_of};
 use crate::source::SourceArgs;
 
@@ -46,6 +47,8 @@ fn partial_bytes(op: &Conv2d) -> usize {
 pub(crate) struct Inputs {
     pub(crate) x: SourceArgs,
     pub(crate) w: u64,
+    /// The weights in the form that the way wants, see [`copies`]; 0: it makes them from `w`.
+    pub(crate) packed: u64,
     pub(crate) bias: u64,
     pub(crate) y: u64,
     pub(crate) sums: u64,
@@ -64,12 +67,16 @@ pub(crate) fn conv2d(
     let inputs = Inputs {
         x: SourceArgs::new(OP, &x, &op.x_desc())?,
         w: address(OP, "w", w, &op.w_desc())?,
+        packed: 0,
         bias: optional(OP, "bias", bias, &op.bias_desc())?,
-        y: address(OP, "y", y, &op.y_desc())?,
-        sums: optional(OP, "sums", sums.as_deref(), &TensorDesc::sums(op.k()))?,
+        y: written(OP, "y", y, &op.y_desc())?,
+        sums: optional_written(OP, "sums", sums.as_deref(), &TensorDesc::sums(op.k()))?,
     };
     let task = Task::forward(op, &inputs.x, inputs.bias, inputs.sums);
-    ways::by(engine, &task, |engine, way| run(engine, &task, way, &inputs))
+    ways::by(engine, &task, |engine, way| {
+        let packed = copies::for_way(engine, way, op, Side::Forward, w)?;
+        run(engine, &task, way, &Inputs { packed, ..inputs })
+    })
 }
 
 /// One way of it.
@@ -84,7 +91,7 @@ pub(crate) fn run(engine: &mut Engine, task: &Task, way: &Way, inputs: &Inputs) 
         }
         Way::Simt => {}
     }
-    let Inputs { x, w, bias, y, sums } = *inputs;
+    let Inputs { x, w, bias, y, sums, .. } = *inputs;
     let tiles = tiles(op);
     let partials = if sums == 0 { 0 } else { engine.scratch(partial_bytes(op))? };
     let columns = (op.k() / op.groups()).div_ceil(TILE);

@@ -58,11 +58,11 @@ pub(crate) fn backward_data_scratch_bytes(plan: &BackwardData, op: &Conv2d) -> u
 }
 
 pub(crate) fn forward(engine: &mut Engine, op: &Conv2d, plan: &Forward, inputs: &Inputs) -> Result<()> {
-    let Inputs { x, w, bias, y, sums } = *inputs;
+    let Inputs { x, w, packed, bias, y, sums } = *inputs;
     let partials = engine.scratch(forward_scratch_bytes(plan, op))?;
     let scratch = partials + partial_bytes(plan.n_tiles(), 3, op.k()) as u64;
     let wanted = if sums == 0 { 0 } else { partials };
-    run(engine, &plan.steps(&forward::Operands { x, w, bias, y, partials: wanted, scratch }))?;
+    run(engine, &plan.steps(&forward::Operands { x, w, packed, bias, y, partials: wanted, scratch }))?;
     if sums != 0 {
         engine.finish_moments(partials, plan.n_tiles(), op.k(), sums)?;
     }
@@ -74,14 +74,14 @@ pub(crate) fn backward_data(
     op: &Conv2d,
     plan: &BackwardData,
     dy: GradSourceArgs,
-    w: u64,
+    (w, packed): (u64, u64),
     mut dx: CheckedGradOut,
 ) -> Result<()> {
     let partials = engine.scratch(backward_data_scratch_bytes(plan, op))?;
     let room = CheckedGradOut::scratch_bytes(op.c(), plan.n_tiles()).next_multiple_of(256);
     dx.place(partials, op.c(), plan.n_tiles());
     let scratch = partials + room as u64;
-    run(engine, &plan.steps(&backward_data::Operands { dy, w, dx: dx.args, scratch }))?;
+    run(engine, &plan.steps(&backward_data::Operands { dy, w, packed, dx: dx.args, scratch }))?;
     engine.finish_grad_sums(&dx, plan.n_tiles(), op.c())
 }
 

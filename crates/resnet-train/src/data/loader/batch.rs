@@ -1,5 +1,7 @@
 use std::sync::{Arc, Weak};
 
+use resnet_core::op::Pick;
+
 use super::queue::Queue;
 
 /// Pictures stacked for one step. Its memory is used again for a later batch when it is dropped.
@@ -7,8 +9,10 @@ use super::queue::Queue;
 pub struct Batch {
     /// Position in the epoch, counted from 0.
     pub number: usize,
-    /// `batch × height × width × channels` bytes; black beyond `n_valid`.
+    /// `batch × height × width × channels` bytes; black beyond `n_valid`. Empty where there are picks.
     pub pixels: Vec<u8>,
+    /// In place of pixels, what the device takes of pictures that lie there. See [`OnDevice`](super::OnDevice).
+    pub picks: Vec<Pick>,
     /// `batch` classes; 0 beyond `n_valid`.
     pub labels: Vec<u32>,
     /// Which pictures of the source these are: `n_valid` indices.

@@ -13,6 +13,7 @@ mod spec;
 pub use batch::Batch;
 pub use order::{LastBatch, Order};
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,6 +21,7 @@ use std::thread::JoinHandle;
 use queue::Queue;
 use spec::BatchSpec;
 
+use super::transform::Picker;
 use super::{Pipeline, Source};
 use crate::{Error, Result};
 
@@ -68,8 +70,8 @@ impl LoaderOptions {
     }
 }
 
-/// Makes the batches of any epoch of a source.
-#[derive(Debug)]
+/// Makes the batches of any epoch of a source. A clone shares what was read and what was found broken.
+#[derive(Clone, Debug)]
 pub struct Loader {
     spec: Arc<BatchSpec>,
     n_workers: usize,
@@ -118,16 +120,62 @@ impl Loader {
     pub fn epoch(&self, epoch: u64, first: usize) -> Result<Epoch> {
         let n_batches = self.n_batches();
         let queue = Arc::new(Queue::new(first.min(n_batches)..n_batches, self.n_queued));
-        let mut running = Epoch { queue, workers: Vec::new() };
+        let mut running = Workers { queue, threads: Vec::new() };
         for i in 0..self.n_workers.min(n_batches.saturating_sub(first)) {
             let (spec, queue) = (self.spec.clone(), running.queue.clone());
             let worker = std::thread::Builder::new()
                 .name(format!("loader-{i}"))
                 .spawn(move || work(&spec, &queue, epoch))
                 .map_err(Error::io("loader thread".as_ref(), "start"))?;
-            running.workers.push(worker);
+            running.threads.push(worker);
         }
-        Ok(running)
+        Ok(Epoch(Making::Pixels(running)))
+    }
+
+    /// How its batches are made of pictures that lie on a device: the part of the pipeline that is the same in every epoch is done
+    /// once, before, by the same code; what is drawn at random is a shift and a mirror, done on the device.
+    ///
+    /// # Errors
+    /// Says what a device does not do.
+    pub fn on_device(&self) -> Result<OnDevice, String> {
+        Ok(OnDevice { spec: self.spec.clone(), picker: self.spec.picker()? })
+    }
+}
+
+/// The batches of a [`Loader`] as picks from pictures that lie on a device. They have the same pictures, labels and bytes.
+#[derive(Clone, Debug)]
+pub struct OnDevice {
+    spec: Arc<BatchSpec>,
+    picker: Picker,
+}
+
+impl OnDevice {
+    /// Number of pictures.
+    pub fn count(&self) -> usize {
+        self.spec.count()
+    }
+
+    /// Black pixels around each picture.
+    pub fn padding(&self) -> usize {
+        self.picker.padding()
+    }
+
+    /// Bytes of all pictures.
+    pub fn bytes(&self) -> usize {
+        self.spec.bytes()
+    }
+
+    /// All pictures as they are to lie on the device, read on all processors. Broken ones are black and never picked.
+    ///
+    /// # Errors
+    /// As batches of the loader.
+    pub fn read_all(&self) -> Result<Vec<u8>> {
+        self.spec.read_all(self.picker.reversed)
+    }
+
+    /// As [`Loader::epoch`], with picks in place of pixels.
+    pub fn epoch(&self, epoch: u64, first: usize) -> Epoch {
+        Epoch(Making::Picks { on_device: self.clone(), epoch, numbers: first..self.spec.n_batches() })
     }
 }
 
@@ -156,15 +204,39 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// The batches of one epoch, in order. An error ends it.
 #[derive(Debug)]
-pub struct Epoch {
+pub struct Epoch(Making);
+
+#[derive(Debug)]
+enum Making {
+    Pixels(Workers),
+    Picks { on_device: OnDevice, epoch: u64, numbers: Range<usize> },
+}
+
+#[derive(Debug)]
+struct Workers {
     queue: Arc<Queue>,
-    workers: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Iterator for Epoch {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Making::Pixels(workers) => workers.next(),
+            Making::Picks { on_device: OnDevice { spec, picker }, epoch, numbers } => {
+                let made = spec.pick(picker, *epoch, numbers.next()?);
+                if made.is_err() {
+                    numbers.start = numbers.end;
+                }
+                Some(made)
+            }
+        }
+    }
+}
+
+impl Workers {
+    fn next(&mut self) -> Option<Result<Batch>> {
         let made = self.queue.take_next()?;
         if made.is_err() {
             self.queue.stop();
@@ -176,12 +248,12 @@ impl Iterator for Epoch {
     }
 }
 
-impl Drop for Epoch {
+impl Drop for Workers {
     fn drop(&mut self) {
         self.queue.stop();
-        for worker in self.workers.drain(..) {
+        for thread in self.threads.drain(..) {
             // A worker cannot panic outside of what it catches; if it did, there is nothing left to do about it.
-            drop(worker.join());
+            drop(thread.join());
         }
     }
 }

@@ -41,6 +41,11 @@ pub(super) fn pad_crop(
     window(picture, scratch, (from(top), from(left), picture.height, picture.width));
 }
 
+/// Where the window of [`pad_crop`] begins: rows, columns.
+pub(super) fn draw_offset(padding: usize, stream: &mut Stream) -> (usize, usize) {
+    (stream.below(2 * padding + 1), stream.below(2 * padding + 1))
+}
+
 /// The middle, as torchvision's `CenterCrop` finds it: half pixels are rounded to even,
 /// and where the picture is smaller, the odd row or column of black comes after.
 pub(super) fn center(picture: &mut Picture, scratch: &mut Picture, height: usize, width: usize) {

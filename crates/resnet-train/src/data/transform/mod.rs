@@ -7,11 +7,13 @@
 mod crop;
 mod erase;
 mod flip;
+mod pick;
 mod pipeline;
 mod resize;
 
 pub use crop::RandomResizedCrop;
 pub use erase::Erase;
+pub(in crate::data) use pick::Picker;
 pub use pipeline::Pipeline;
 pub use resize::shorter_side;
 
@@ -62,6 +64,19 @@ pub enum Transform {
 }
 
 impl Transform {
+    /// What it is called in messages.
+    fn name(&self) -> &'static str {
+        match self {
+            Transform::Resize { .. } | Transform::ResizeShorter { .. } => "a resize",
+            Transform::CenterCrop { .. } => "a centre crop",
+            Transform::PadCrop { .. } => "a padded crop",
+            Transform::RandomResizedCrop(_) => "a random resized crop",
+            Transform::HorizontalFlip { .. } => "a flip",
+            Transform::Erase(_) => "random erasing",
+            Transform::ReverseChannels => "reversed channels",
+        }
+    }
+
     /// Whether the result depends on more than the picture.
     pub fn is_random(&self) -> bool {
         match self {
@@ -116,7 +131,7 @@ impl Transform {
                 crop::center(picture, &mut scratch.picture, *height, *width);
             }
             Transform::PadCrop { padding } => {
-                let offset = (stream.below(2 * padding + 1), stream.below(2 * padding + 1));
+                let offset = crop::draw_offset(*padding, stream);
                 crop::pad_crop(picture, &mut scratch.picture, *padding, offset);
             }
             Transform::RandomResizedCrop(op) => {

@@ -1,0 +1,43 @@
+// The loss scale of training in half precision: put into the numbers of a step, and adapted after it. One thread each.
+// What it computes is said in resnet-core, `op/loss_scale.rs`.
+#include "types.cuh"
+
+// Twin of `LossScaleState`.
+struct LossScaleState {
+    float scale, good_steps, skipped_steps, last_scale;
+};
+
+struct ScaleLossArgs {
+    const LossScaleState* state;
+    float* scalars; // StepScalars: [4] factor on the gradient of the loss, [6] undoes it
+};
+
+KERNEL(scale_loss, ScaleLossArgs, 1) {
+    args.scalars[4] *= args.state->scale;
+    args.scalars[6] /= args.state->scale;
+}
+
+struct AdaptLossScaleArgs {
+    const float* norm;
+    LossScaleState* state;
+    float growth, backoff, interval;
+    u32 unused;
+};
+
+KERNEL(adapt_loss_scale, AdaptLossScaleArgs, 1) {
+    LossScaleState s = *args.state;
+    s.last_scale = s.scale;
+    if (!isfinite(*args.norm)) {
+        s.scale *= args.backoff;
+        s.good_steps = 0.0f;
+        s.skipped_steps += 1.0f;
+    } else {
+        s.good_steps += 1.0f;
+        if (s.good_steps >= args.interval) {
+            s.good_steps = 0.0f;
+            const float grown = s.scale * args.growth;
+            if (isfinite(grown)) s.scale = grown;
+        }
+    }
+    *args.state = s;
+}
