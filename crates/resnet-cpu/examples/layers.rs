@@ -1,13 +1,13 @@
-//! Times the convolutions of ResNet-18 one by one: three directions, as a training step runs them.
+//! Times the convolutions of ResNet-18 or ResNet-50 one by one: three directions, as a training step runs them.
 //!
 //! ```text
-//! cargo run --release -p resnet-cpu --example layers -- [pixels,…] [batch] [threads]
+//! cargo run --release -p resnet-cpu --example layers -- [pixels,…] [batch] [threads] [f32|bf16] [resnet18|resnet50]
 //! ```
 //!
 //! `RESNET_CPU_KERNEL` chooses the kernels, for example `im2col`.
 //! Inputs are read as sources (normalisation and ReLU on load), gradients through the normalisation's backward pass, and
 //! outputs end in their epilogues (batch sums; mask and gradient sums), so the times include what other frameworks do in
-//! passes of their own. GF/s count every tap, also those on padding. Times are those that the threads computed, the least of nine.
+//! passes of their own. GF/s count every tap, also those on padding. Times are those that the threads computed, the least mean of three rounds.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -25,15 +25,17 @@ fn main() -> Result<()> {
     let number = |i: usize| args.get(i).and_then(|v| v.parse().ok());
     let batch = number(1).unwrap_or(256);
     let threads = number(2).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let dtype = if args.get(3).is_some_and(|v| v == "bf16") { DType::Bf16 } else { DType::F32 };
+    let layers = if args.get(4).is_some_and(|v| v == "resnet50") { resnet50 } else { resnet18 };
     let mut backend = CpuBackend::new(Some(threads))?;
-    println!("{}, batch {batch}", backend.describe());
+    println!("{}, batch {batch}, {dtype:?}", backend.describe());
     for px in pixels {
         println!(
             "\n{px:>3} px  {:<24} {:>6}   {:>16} {:>16} {:>16}",
             "layer", "GF", "forward", "data", "weight"
         );
         let mut total = [0.0; 3];
-        for (name, count, op) in resnet18(batch, px)? {
+        for (name, count, op) in layers(batch, px, dtype)? {
             let times = time_layer(&mut backend, threads, &op)?;
             let gf = 2e-9 * op.macs() as f64;
             let cell = |t: f64| format!("{:>7.2} ms {:>4.0}/s", 1e3 * t, gf / t);
@@ -49,12 +51,39 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The distinct convolutions of ResNet-18 on one channel, and how often each occurs.
-fn resnet18(n: usize, px: usize) -> Result<Vec<(String, usize, Conv2d)>> {
+/// Name, how often it occurs, and the convolution.
+type Layer = (String, usize, Conv2d);
+
+/// The distinct convolutions of ResNet-50 (v1.5) on three channels.
+fn resnet50(n: usize, px: usize, dtype: DType) -> Result<Vec<Layer>> {
     let mut layers = Vec::new();
     let mut push =
         |name: &str, count: usize, h: usize, c: usize, k: usize, r: usize, stride: usize| -> Result<usize> {
-            let op = Conv2d::new((n, h, h, c), k, (r, r), stride, Padding::all(r / 2), 1, DType::F32)?;
+            let op = Conv2d::new((n, h, h, c), k, (r, r), stride, Padding::all(r / 2), 1, dtype)?;
+            layers.push((format!("{name} {c}→{k} {r}×{r}/{stride} @{h}"), count, op));
+            Ok(op.p())
+        };
+    let mut h = push("stem", 1, px, 3, 64, 7, 2)?.div_ceil(2);
+    let mut input = 64;
+    for (stage, width, blocks) in [(1, 64, 3), (2, 128, 4), (3, 256, 6), (4, 512, 3)] {
+        let (name, stride) = (stage.to_string(), if stage == 1 { 1 } else { 2 });
+        push(&format!("{name} proj"), 1, h, input, 4 * width, 1, stride)?;
+        push(&format!("{name} first"), 1, h, input, width, 1, 1)?;
+        h = push(&format!("{name} down"), 1, h, width, width, 3, stride)?;
+        push(&name, blocks - 1, h, 4 * width, width, 1, 1)?;
+        push(&name, blocks - 1, h, width, width, 3, 1)?;
+        push(&name, blocks, h, width, 4 * width, 1, 1)?;
+        input = 4 * width;
+    }
+    Ok(layers)
+}
+
+/// The distinct convolutions of ResNet-18 on one channel, and how often each occurs.
+fn resnet18(n: usize, px: usize, dtype: DType) -> Result<Vec<Layer>> {
+    let mut layers = Vec::new();
+    let mut push =
+        |name: &str, count: usize, h: usize, c: usize, k: usize, r: usize, stride: usize| -> Result<usize> {
+            let op = Conv2d::new((n, h, h, c), k, (r, r), stride, Padding::all(r / 2), 1, dtype)?;
             layers.push((format!("{name} {c}→{k} {r}×{r}/{stride} @{h}"), count, op));
             Ok(op.p())
         };
@@ -111,14 +140,18 @@ fn filled(b: &mut CpuBackend, desc: TensorDesc) -> Result<Buffer> {
     Ok(buffer)
 }
 
-/// The least of several runs.
+/// The least mean of a few rounds. A round is so long that the steps in which a system counts do not show.
 fn least(threads: usize, mut run: impl FnMut() -> Result<()>) -> Result<f64> {
+    const ROUND: f64 = 0.08;
     run()?;
     let mut least = f64::INFINITY;
-    for _ in 0..9 {
-        let start = seconds(threads);
-        run()?;
-        least = least.min(seconds(threads) - start);
+    for _ in 0..3 {
+        let (start, mut runs) = (seconds(threads), 0);
+        while seconds(threads) - start < ROUND {
+            run()?;
+            runs += 1;
+        }
+        least = least.min((seconds(threads) - start) / f64::from(runs));
     }
     Ok(least)
 }

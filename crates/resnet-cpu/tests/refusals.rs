@@ -44,9 +44,9 @@ fn what_does_not_fit_is_out_of_memory() {
 
 #[test]
 fn prepare_is_enough_and_counts_what_it_took() {
-    for kernel in kernels() {
+    for (kernel, dtype) in kernels().flat_map(|kernel| [(kernel, DType::F32), (kernel, DType::Bf16)]) {
         let b = &mut backend(2, kernel);
-        let op = Conv2d::new((64, 8, 8, 32), 48, (3, 3), 1, Padding::all(1), 1, DType::F32).unwrap();
+        let op = Conv2d::new((64, 8, 8, 32), 48, (3, 3), 1, Padding::all(1), 1, dtype).unwrap();
         let bytes =
             b.prepare(&[Op::Conv2d(op), Op::Conv2dBackwardData(op), Op::Conv2dBackwardWeight(op)]).unwrap();
         assert!(bytes > 0);
@@ -58,6 +58,10 @@ fn prepare_is_enough_and_counts_what_it_took() {
         b.conv2d_backward_data(&op, dy, &w, resnet_core::GradOut::set(&mut dx)).unwrap();
         let set = resnet_core::Accumulate::Set;
         b.conv2d_backward_weight(&op, Source::raw(&x), dy, &mut dw, Some(&mut dbias), set).unwrap();
-        assert_eq!(b.prepare(&[]).unwrap(), bytes, "{kernel}: an op needed more scratch than was prepared");
+        assert_eq!(
+            b.prepare(&[]).unwrap(),
+            bytes,
+            "{kernel}, {dtype:?}: an op needed more scratch than was prepared"
+        );
     }
 }

@@ -6,7 +6,7 @@
 use std::alloc::System;
 
 use resnet_core::op::{Optimizer, StepScalars};
-use resnet_core::{Accumulate, Backend, Executor, LowerOptions, Params, init, zoo};
+use resnet_core::{Accumulate, Backend, DType, Executor, LowerOptions, Params, init, zoo};
 use resnet_cpu::{CpuBackend, Kernel};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -26,14 +26,18 @@ const STEPS: usize = 4;
 
 #[test]
 fn a_step_allocates_nothing() {
-    for arch in ["resnet20-cifar", "resnet18"] {
+    let networks = ["resnet20-cifar", "resnet18"];
+    let cases = networks.into_iter().flat_map(|arch| [(arch, DType::F32), (arch, DType::Bf16)]);
+    for (arch, dtype) in cases {
         let spec = zoo::ResNetSpec { height: 32, width: 32, ..zoo::arch(arch).unwrap() };
         let graph = spec.build().unwrap();
         let mut backend = CpuBackend::with_kernel(Some(2), Kernel::Auto).unwrap();
         let rule = Optimizer::Sgd { momentum: 0.9, nesterov: false, weight_decay: 1e-4 };
         let values = init::initial_values(&graph, 0);
         let mut params = Params::<CpuBackend>::new(&mut backend, &graph, &values, Some(&rule)).unwrap();
-        let mut net = Executor::new(&mut backend, &graph, LowerOptions::train(BATCH), 0.0).unwrap();
+        let mut net =
+            Executor::new(&mut backend, &graph, LowerOptions { dtype, ..LowerOptions::train(BATCH) }, 0.0)
+                .unwrap();
         net.set_scalars(&mut backend, &StepScalars { lr: 0.01, ..StepScalars::default() }).unwrap();
         let pixels = vec![7; BATCH * spec.height * spec.width * spec.channels];
         let labels = vec![1; BATCH];
@@ -55,9 +59,15 @@ fn a_step_allocates_nothing() {
         }
         let counted = region.change();
         let faults = faults.zip(page_faults()).map(|(before, after)| after - before);
-        println!("{arch}: {} allocations, {faults:?} page faults in {STEPS} steps", counted.allocations);
-        assert_eq!(counted.allocations + counted.reallocations, 0, "{arch}: {counted:?}");
+        println!(
+            "{arch}, {dtype:?}: {} allocations, {faults:?} page faults in {STEPS} steps",
+            counted.allocations
+        );
+        assert_eq!(counted.allocations + counted.reallocations, 0, "{arch}, {dtype:?}: {counted:?}");
         // The system may move a page once in a while; memory that is mapped and given back would show as thousands.
-        assert!(faults.is_none_or(|faults| faults <= STEPS as u64), "{arch}: {faults:?} page faults");
+        assert!(
+            faults.is_none_or(|faults| faults <= STEPS as u64),
+            "{arch}, {dtype:?}: {faults:?} page faults"
+        );
     }
 }

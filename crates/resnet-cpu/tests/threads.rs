@@ -36,10 +36,10 @@ fn sums_bits(b: &mut CpuBackend, c: usize, m: usize, sums: &Buffer) -> Vec<f32> 
 }
 
 /// Everything that a few ops write, on a backend with this many threads.
-fn everything(threads: usize, kernel: Kernel) -> Vec<Vec<u32>> {
+fn everything(threads: usize, kernel: Kernel, dtype: DType) -> Vec<Vec<u32>> {
     let b = &mut backend(threads, kernel);
     let mut out: Vec<Vec<f32>> = Vec::new();
-    let op = Conv2d::new((70, 9, 9, 24), 40, (3, 3), 2, Padding::all(1), 1, DType::F32).unwrap();
+    let op = Conv2d::new((70, 9, 9, 24), 40, (3, 3), 2, Padding::all(1), 1, dtype).unwrap();
     let (x, _) = seeded(b, op.x_desc(), 1);
     let (w, _) = seeded(b, op.w_desc(), 2);
     let (dy, _) = seeded(b, op.y_desc(), 3);
@@ -63,14 +63,13 @@ fn everything(threads: usize, kernel: Kernel) -> Vec<Vec<u32>> {
     out.push(read(b, op.w_desc(), &dw));
     out.push(read(b, op.bias_desc(), &dbias));
 
-    let combine = Combine::new(70, 9, 9, 24, DType::F32).unwrap();
+    let combine = Combine::new(70, 9, 9, 24, dtype).unwrap();
     let (mut z, mut sums) = (zeros(b, op.x_desc()), zeros(b, TensorDesc::sums(24)));
     b.combine(&combine, Source { relu: true, ..source }, &mut z, Some(&mut sums)).unwrap();
     out.push(read(b, op.x_desc(), &z));
     out.push(sums_bits(b, 24, combine.rows(), &sums));
 
-    let pool =
-        MaxPool::new((70, 9, 9, 24), (3, 3), 2, Padding::all(1), PadValue::NegInf, DType::F32).unwrap();
+    let pool = MaxPool::new((70, 9, 9, 24), (3, 3), 2, Padding::all(1), PadValue::NegInf, dtype).unwrap();
     let (mut y, mut index) = (zeros(b, pool.y_desc()), zeros(b, pool.index_desc()));
     let mut sums = zeros(b, TensorDesc::sums(24));
     b.max_pool(&pool, source, &mut y, Some(&mut index), Some(&mut sums)).unwrap();
@@ -80,12 +79,12 @@ fn everything(threads: usize, kernel: Kernel) -> Vec<Vec<u32>> {
     b.max_pool_backward(&pool, GradSource::raw(&dy), &index, GradOut::set(dx_pool)).unwrap();
     out.push(read(b, pool.x_desc(), dx_pool));
 
-    let pool = AvgPool::global((70, 9, 9, 24), DType::F32).unwrap();
+    let pool = AvgPool::global((70, 9, 9, 24), dtype).unwrap();
     let mut y = zeros(b, pool.y_desc());
     b.avg_pool(&pool, source, &mut y).unwrap();
     out.push(read(b, pool.y_desc(), &y));
 
-    let loss = SoftmaxCrossEntropy::new(70, 24, 0.1, DType::F32).unwrap();
+    let loss = SoftmaxCrossEntropy::new(70, 24, 0.1, dtype).unwrap();
     let labels: Vec<u32> = (0..70).map(|i| i * 7 % 24).collect();
     let mut a = zeros(b, loss.labels_desc());
     b.upload(&loss.labels_desc(), HostData::U32(&labels), &mut a).unwrap();
@@ -116,11 +115,11 @@ fn everything(threads: usize, kernel: Kernel) -> Vec<Vec<u32>> {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for kernel in kernels() {
-        let one = everything(1, kernel);
+    for (kernel, dtype) in kernels().flat_map(|kernel| [(kernel, DType::F32), (kernel, DType::Bf16)]) {
+        let one = everything(1, kernel, dtype);
         for threads in [2, 3, 7] {
-            for (i, (a, b)) in one.iter().zip(everything(threads, kernel)).enumerate() {
-                assert!(*a == b, "{kernel}: result {i} differs between 1 and {threads} threads");
+            for (i, (a, b)) in one.iter().zip(everything(threads, kernel, dtype)).enumerate() {
+                assert!(*a == b, "{kernel}, {dtype:?}: result {i} differs between 1 and {threads} threads");
             }
         }
     }

@@ -27,8 +27,15 @@ const CASES: [Case; 9] = [
     (20, 4, 70, 6, 3, 3, 2, 1),    // padding beyond the window's half: tiles without any tap
 ];
 
-fn op((n, h, c, k, r, stride, padding, groups): Case) -> Conv2d {
-    Conv2d::new((n, h, h + 1, c), k, (r, r), stride, Padding::all(padding), groups, DType::F32).unwrap()
+fn op((n, h, c, k, r, stride, padding, groups): Case, dtype: DType) -> Conv2d {
+    Conv2d::new((n, h, h + 1, c), k, (r, r), stride, Padding::all(padding), groups, dtype).unwrap()
+}
+
+/// Runs a test on all kernels, over f32 and over bf16.
+fn for_all(test: fn(&mut CpuBackend, DType)) {
+    for kernel in kernels() {
+        [DType::F32, DType::Bf16].into_iter().for_each(|dtype| test(&mut backend(2, kernel), dtype));
+    }
 }
 
 /// Calls `f(y index, x index, w index)` for every product of a convolution.
@@ -61,8 +68,10 @@ fn products(op: &Conv2d, mut f: impl FnMut(usize, usize, usize)) {
 
 /// Every element within a few roundings of the sum of the magnitudes of its terms.
 fn close(what: &str, op: &Conv2d, got: &[f32], want: &[(f64, f64)]) {
+    // bf16 rounds both factors of a product and, at most, the result, by 2⁻⁸ each.
+    let narrow = if op.dtype() == DType::Bf16 { 3.0 / 256.0 + 4.0 / 65_536.0 } else { 0.0 };
     for (i, (&g, &(w, magnitude))) in got.iter().zip(want).enumerate() {
-        let bound = 4e-6 * magnitude + 1e-12;
+        let bound = (4e-6 + narrow) * magnitude + 1e-12;
         assert!(
             (f64::from(g) - w).abs() <= bound,
             "{what} of {op:?}, element {i}: {g} for {w}, bound {bound}"
@@ -77,12 +86,12 @@ fn add((sum, magnitude): &mut (f64, f64), term: f64) {
 
 #[test]
 fn forward_with_every_part_of_a_source_and_sums() {
-    kernels().for_each(|kernel| forward(&mut backend(2, kernel)));
+    for_all(forward);
 }
 
-fn forward(b: &mut CpuBackend) {
+fn forward(b: &mut CpuBackend, dtype: DType) {
     for case in CASES {
-        let op = op(case);
+        let op = op(case, dtype);
         let (raw, raw_v) = seeded(b, op.x_desc(), 1);
         let (res, res_v) = seeded(b, op.x_desc(), 2);
         let (t, t_v) = seeded(b, TensorDesc::affine(op.c()), 3);
@@ -130,12 +139,12 @@ fn forward(b: &mut CpuBackend) {
 
 #[test]
 fn backward_data_with_every_part_of_an_output() {
-    kernels().for_each(|kernel| backward_data(&mut backend(2, kernel)));
+    for_all(backward_data);
 }
 
-fn backward_data(b: &mut CpuBackend) {
+fn backward_data(b: &mut CpuBackend, dtype: DType) {
     for case in CASES {
-        let op = op(case);
+        let op = op(case, dtype);
         let (k, c) = (op.k(), op.c());
         let (dz, dz_v) = seeded(b, op.y_desc(), 1);
         let (y, y_v) = seeded(b, op.y_desc(), 2);
@@ -205,12 +214,12 @@ fn backward_data(b: &mut CpuBackend) {
 
 #[test]
 fn backward_weight_adds_and_takes_the_bias_along() {
-    kernels().for_each(|kernel| backward_weight(&mut backend(2, kernel)));
+    for_all(backward_weight);
 }
 
-fn backward_weight(b: &mut CpuBackend) {
+fn backward_weight(b: &mut CpuBackend, dtype: DType) {
     for case in CASES {
-        let op = op(case);
+        let op = op(case, dtype);
         let k = op.k();
         let (raw, raw_v) = seeded(b, op.x_desc(), 1);
         let (dz, dz_v) = seeded(b, op.y_desc(), 2);

@@ -58,7 +58,7 @@ impl Direction {
         (winograd, pairs): (bool, bool),
     ) -> Self {
         let depth = groups.row;
-        let tiling = winograd.then(|| winograd::tiling(op, &geometry, backward)).flatten();
+        let tiling = winograd.then(|| winograd::tiling(op, &geometry, backward, pairs)).flatten();
         let ways = match tiling {
             Some(t) => Ways::Tiles(t, winograd::gather::Cut::new(&geometry, t, op.n(), depth, width)),
             None if pairs && gather::pairs(&groups, geometry.window) => {
@@ -80,7 +80,10 @@ impl Direction {
     /// What a task needs.
     pub(crate) fn scratch(&self) -> ScratchLens {
         match &self.ways {
-            Ways::Taps(cut) | Ways::Pairs(cut) => ScratchLens { a: cut.scratch, ..ScratchLens::default() },
+            Ways::Taps(cut) => ScratchLens { a: cut.scratch, ..ScratchLens::default() },
+            Ways::Pairs(cut) => {
+                ScratchLens { a: cut.scratch, c: panels::PAIRED_SCRATCH, ..ScratchLens::default() }
+            }
             Ways::Tiles(_, cut) => cut.scratch,
         }
     }
@@ -135,15 +138,10 @@ impl Direction {
         };
         match &self.ways {
             Ways::Taps(_) => panels(&self.used, out),
-            Ways::Pairs(_) => panels::paired(
-                threads,
-                isa,
-                &self.groups,
-                self.backward,
-                op,
-                w,
-                bytemuck::cast_slice_mut(out),
-            ),
+            Ways::Pairs(_) => {
+                let pairs = bytemuck::cast_slice_mut(out);
+                panels::paired(threads, isa, (&self.groups, &self.used), self.backward, op, w, pairs);
+            }
             Ways::Tiles(t, _) => {
                 let spare = spare.take(self.panels_len());
                 let depth = self.groups.depth;

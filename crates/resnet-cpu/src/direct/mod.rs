@@ -115,22 +115,28 @@ impl Direct {
         if !self.winograd || !self.handles(conv) {
             return Arithmetic::Sums;
         }
+        let pairs = self.in_pairs(conv);
         let tiling = match op {
-            Op::Conv2dBackwardData(_) => winograd::tiling(conv, &Geometry::backward(conv), true),
-            Op::Conv2dBackwardWeight(_) => winograd::weight_tiling(conv, &Geometry::forward(conv)),
-            _ => winograd::tiling(conv, &Geometry::forward(conv), false),
+            Op::Conv2dBackwardData(_) => winograd::tiling(conv, &Geometry::backward(conv), true, pairs),
+            Op::Conv2dBackwardWeight(_) => winograd::weight_tiling(conv, &Geometry::forward(conv), pairs),
+            _ => winograd::tiling(conv, &Geometry::forward(conv), false, pairs),
         };
         tiling.map_or(Arithmetic::Sums, |t| Arithmetic::Winograd { tile: t.m() })
     }
 
+    /// Whether products of an op may be of pairs of bf16.
+    fn in_pairs(&self, op: &Conv2d) -> bool {
+        self.pairs && op.dtype() == DType::Bf16
+    }
+
     fn plan(&mut self, op: &Conv2d) -> Arc<Plan> {
         let winograd = self.winograd;
-        let pairs = self.pairs && op.dtype() == DType::Bf16;
+        let pairs = self.in_pairs(op);
         let plan = self.plans.entry(*op).or_insert_with(|| {
             let (forward, backward) =
                 (Direction::forward(op, winograd, pairs), Direction::backward(op, winograd, pairs));
             let weight_pairs = pairs && !gather::is_shallow(&Groups::forward(op), (op.r(), op.s()));
-            let tiling = winograd.then(|| winograd::weight_tiling(op, &forward.geometry)).flatten();
+            let tiling = winograd.then(|| winograd::weight_tiling(op, &forward.geometry, pairs)).flatten();
             Arc::new(Plan {
                 weight: match weight_pairs {
                     true => weight::cut::<bf16>(op, &forward.geometry),

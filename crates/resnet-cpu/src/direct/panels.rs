@@ -8,6 +8,7 @@ use resnet_core::op::Conv2d;
 use super::groups::Groups;
 use crate::element::Element;
 use crate::kernels::product::WIDTH;
+use crate::kernels::transpose::transpose;
 use crate::kernels::{Isa, load};
 use crate::threads::Threads;
 
@@ -70,12 +71,18 @@ pub(crate) fn paired_len(width: usize, taps: usize, depth: usize) -> usize {
     len(width, taps, depth.next_multiple_of(2))
 }
 
+/// Channels that are narrowed and transposed together.
+const CHANNELS: usize = 256;
+
+/// Floats of scratch that [`paired`] takes.
+pub(crate) const PAIRED_SCRATCH: usize = WIDTH * CHANNELS / 2;
+
 /// Panels for products of pairs of bf16: `panels[o / 32][tap][i / 2][o % 32][i % 2]`, zero where there is no such output or
-/// input, or where they are of different groups.
+/// input, or where they are of different groups. Without groups only `used` stretches of the kernels are written.
 pub(crate) fn paired(
     threads: &Threads,
     isa: Isa,
-    groups: &Groups,
+    (groups, used): (&Groups, &[Range<usize>]),
     backward: bool,
     op: &Conv2d,
     w: &[f32],
@@ -84,11 +91,12 @@ pub(crate) fn paired(
     let (taps, per_group) = (op.r() * op.s(), op.c() / op.groups());
     let width = if backward { op.c() } else { op.k() };
     let row = groups.depth.next_multiple_of(2) * WIDTH;
-    threads.run(panels.chunks_exact_mut(taps * row).enumerate(), |(i, panel), _| {
+    threads.run(panels.chunks_exact_mut(taps * row).enumerate(), |(i, panel), scratch| {
         let outputs = i * WIDTH..((i + 1) * WIDTH).min(width);
         if op.groups() > 1 || outputs.len() < WIDTH || !groups.depth.is_multiple_of(2) {
             panel.fill(bf16::ZERO);
         }
+        let used = |tap: &usize| used.iter().any(|u| u.contains(&(tap * groups.row)));
         for (tap, panel) in panel.chunks_exact_mut(row).enumerate() {
             if op.groups() > 1 {
                 for output in outputs.clone() {
@@ -99,23 +107,32 @@ pub(crate) fn paired(
                             Element::narrow(w[(k * taps + tap) * per_group + c % per_group]);
                     }
                 }
-            } else if backward {
-                // Two kernels side by side: their channels follow each other.
-                for (pair, out) in panel.chunks_exact_mut(2 * WIDTH).enumerate() {
-                    let kernel = |k: usize| &w[(k * taps + tap) * per_group..][outputs.clone()];
-                    let second = if 2 * pair + 1 < op.k() { Some(kernel(2 * pair + 1)) } else { None };
-                    let first = kernel(2 * pair);
-                    load::pair_narrowed(isa, first, second.unwrap_or(&[]), out);
-                }
-            } else {
-                // Two channels of a kernel: neighbours on both sides.
-                for (j, k) in outputs.clone().enumerate() {
-                    let kernel = &w[(k * taps + tap) * per_group..][..per_group];
-                    for (pair, out) in kernel.chunks(2).zip(panel.chunks_exact_mut(2 * WIDTH)) {
-                        for (out, w) in out[2 * j..].iter_mut().zip(pair) {
-                            *out = Element::narrow(*w);
-                        }
+            } else if backward && used(&tap) {
+                // Kernels side by side, two by two: their channels follow each other on both sides.
+                let kernels = &w[tap * per_group + outputs.start..];
+                load::pair_narrowed(
+                    isa,
+                    kernels,
+                    taps * per_group,
+                    (op.k(), outputs.len()),
+                    panel,
+                    2 * WIDTH,
+                );
+            } else if used(&tap) {
+                // Two channels of a kernel are neighbours on both sides, and move together as one number of 32 bits.
+                for first in (0..per_group).step_by(CHANNELS) {
+                    let channels = CHANNELS.min(per_group - first);
+                    let even = channels.next_multiple_of(2);
+                    let kernels = &w[(outputs.start * taps + tap) * per_group + first..];
+                    let kernels = &kernels[..(outputs.len() - 1) * taps * per_group + channels];
+                    let rows = scratch.c.take_as::<bf16>(outputs.len() * even);
+                    if even > channels {
+                        rows.fill(bf16::ZERO);
                     }
+                    load::plain::<_, _, false>(isa, kernels, taps * per_group, channels, rows, even);
+                    let rows: &[f32] = bytemuck::cast_slice(rows);
+                    let panel: &mut [f32] = bytemuck::cast_slice_mut(&mut panel[first * WIDTH..]);
+                    transpose(isa, rows, even / 2, (outputs.len(), even / 2), panel, WIDTH);
                 }
             }
         }

@@ -179,17 +179,26 @@ kernel! {
 }
 
 kernel! {
-    /// Two rows as pairs of elements; what the second lacks is zero.
-    fn pair_narrowed[O](first: &[f32], second: &[f32], out: &mut [O]) {
-        if second.is_empty() {
-            for (out, &a) in out.chunks_exact_mut(2).zip(first) {
-                out[0] = O::narrow(a);
+    /// The first `width` numbers of `n_rows` rows, rows two by two and their numbers side by side. A row without another has
+    /// what was there beside it.
+    fn pair_narrowed[O](
+        rows: &[f32], stride: usize, extents: (usize, usize), out: &mut [O], out_stride: usize,
+    ) {
+        let (n_rows, width) = extents;
+        for (i, out) in out.chunks_exact_mut(out_stride).enumerate() {
+            let first = &rows[2 * i * stride..][..width];
+            let out = &mut out[..2 * width];
+            if 2 * i + 1 == n_rows {
+                for (out, &a) in out.chunks_exact_mut(2).zip(first) {
+                    out[0] = O::narrow(a);
+                }
+                return;
             }
-            return;
-        }
-        for ((out, &a), &b) in out.chunks_exact_mut(2).zip(first).zip(second) {
-            out[0] = O::narrow(a);
-            out[1] = O::narrow(b);
+            let second = &rows[(2 * i + 1) * stride..][..width];
+            for ((out, &a), &b) in out.chunks_exact_mut(2).zip(first).zip(second) {
+                out[0] = O::narrow(a);
+                out[1] = O::narrow(b);
+            }
         }
     }
 }

@@ -62,14 +62,15 @@ fn applies(op: &Conv2d) -> bool {
     op.groups() == 1 && (op.r(), op.s()) == (3, 3) && op.stride() == 1 && p.top <= 2 && p.left <= 2
 }
 
-/// The tiles of forward (or of backward-data), if they are worth their transforms.
-pub(crate) fn tiling(op: &Conv2d, geometry: &Geometry, backward: bool) -> Option<Tiling> {
+/// The tiles of forward (or of backward-data), if they are worth their transforms. `pairs`: what competes with them are products
+/// of pairs of bf16, while the products of tiles are f32.
+pub(crate) fn tiling(op: &Conv2d, geometry: &Geometry, backward: bool, pairs: bool) -> Option<Tiling> {
     if !applies(op) || op.c().min(op.k()) < MIN_CHANNELS {
         return None;
     }
     let (top, left) = (op.padding().top, op.padding().left);
     let before = if backward { (2 - top, 2 - left) } else { (top, left) };
-    let tiling = Tiling { n: best(geometry)?, before };
+    let tiling = Tiling { n: best(geometry, pairs)?, before };
     let (rows, columns) = tiling.tiles(geometry.out);
     (op.n() * rows * columns >= MIN_ROWS).then_some(tiling)
 }
@@ -78,12 +79,12 @@ pub(crate) fn tiling(op: &Conv2d, geometry: &Geometry, backward: bool) -> Option
 const MIN_ROWS: usize = 64;
 
 /// The tiles of backward-weight, if they are worth their transforms.
-pub(crate) fn weight_tiling(op: &Conv2d, geometry: &Geometry) -> Option<Tiling> {
+pub(crate) fn weight_tiling(op: &Conv2d, geometry: &Geometry, pairs: bool) -> Option<Tiling> {
     /// Tiles over all pictures that pay for setting, adding and transforming sums up to four times as large as the kernels.
     /// One tile saves up to 108 multiplications per pair of channels, which is a nanosecond; the sums of a pair are some
     /// 36 numbers in each of two chunks that pass through memory about six times, which is near a hundred.
     const MIN_WEIGHT_ROWS: usize = 128;
-    let tiling = tiling(op, geometry, false)?;
+    let tiling = tiling(op, geometry, false, pairs)?;
     let (rows, columns) = tiling.tiles(geometry.out);
     (op.n() * rows * columns >= MIN_WEIGHT_ROWS).then_some(tiling)
 }
@@ -92,7 +93,7 @@ pub(crate) fn weight_tiling(op: &Conv2d, geometry: &Geometry) -> Option<Tiling> 
 const MIN_CHANNELS: usize = 16;
 
 /// The size that needs the fewest multiplications, if it is far fewer than taps inside the image.
-fn best(geometry: &Geometry) -> Option<usize> {
+fn best(geometry: &Geometry, pairs: bool) -> Option<usize> {
     let taps =
         |axis: &crate::direct::geometry::Axis, len: usize| (0..len).map(|o| axis.at(o).len()).sum::<usize>();
     let (rows, columns) = geometry.out;
@@ -102,7 +103,8 @@ fn best(geometry: &Geometry) -> Option<usize> {
         y * x * n * n
     };
     let n = (4..=matrices::MOST).min_by_key(|&n| cost(n))?;
-    (cost(n) * 3 <= direct * 2).then_some(n)
+    let worth = if pairs { cost(n) * 5 <= direct * 2 } else { cost(n) * 3 <= direct * 2 };
+    worth.then_some(n)
 }
 
 /// Calls the transform of a size and kind.

@@ -1,7 +1,7 @@
 //! What the tests share: numbers that look random, and buffers with content.
 #![allow(dead_code)] // each test file uses its part
 
-use resnet_core::{Backend, HostData, HostDataMut, TensorDesc};
+use resnet_core::{Backend, DType, HostData, HostDataMut, TensorDesc};
 use resnet_cpu::{Buffer, CpuBackend, Kernel};
 
 /// Numbers in −1…1, the same for the same seed.
@@ -33,9 +33,12 @@ pub(crate) fn with(b: &mut CpuBackend, desc: TensorDesc, data: &[f32]) -> Buffer
     buffer
 }
 
-/// A buffer that holds seeded numbers, and the numbers.
+/// A buffer that holds seeded numbers, which are elements of their tensor's type, and the numbers.
 pub(crate) fn seeded(b: &mut CpuBackend, desc: TensorDesc, seed: u64) -> (Buffer, Vec<f32>) {
-    let data = numbers(desc.len(), seed);
+    let mut data = numbers(desc.len(), seed);
+    if desc.dtype == DType::Bf16 {
+        data.iter_mut().for_each(|v| *v = half::bf16::from_f32(*v).to_f32());
+    }
     (with(b, desc, &data), data)
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use resnet_train::recipe::Recipe;
 
-use super::{DataArgs, NetworkArgs};
+use super::{DataArgs, NetworkArgs, Precision};
 
 /// The flags that change a recipe. The common fields have flags of their own, all others `--set`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -36,6 +36,10 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "N", help_heading = "Recipe")]
     pub(crate) seed: Option<u64>,
 
+    /// Type of activations; bf16 and f16 keep weights, sums and statistics in single precision
+    #[arg(long, value_enum, value_name = "TYPE", hide_possible_values = true, help_heading = "Recipe")]
+    pub(crate) precision: Option<Precision>,
+
     /// Threads that read and augment pictures
     #[arg(long, value_name = "N", help_heading = "Recipe")]
     pub(crate) workers: Option<usize>,
@@ -61,6 +65,7 @@ impl RecipeArgs {
         add("optimizer.name", self.optimizer.clone());
         add("optimizer.lr", text(self.lr.as_ref()));
         add("train.seed", text(self.seed.as_ref()));
+        add("train.precision", self.precision.map(|p| p.name().to_owned()));
         add("run.workers", text(self.workers.as_ref()));
         all.extend(self.data.overrides());
         all.extend(self.set.iter().cloned());
