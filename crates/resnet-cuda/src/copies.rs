@@ -79,7 +79,7 @@ impl Copies {
 /// The copy that this way of a convolution reads its weights from; 0 if it makes its own.
 pub(crate) fn for_way(engine: &mut Engine, way: &Way, op: &Conv2d, side: Side, w: &Buffer) -> Result<u64> {
     match way {
-        Way::Tensor(element) if element.supports(op) => of_weights(engine, op, *element, side, w),
+        Way::Tensor(element, _) if element.supports(op) => of_weights(engine, op, *element, side, w),
         // cuDNN reads weights in one order, whatever the direction.
         Way::Cudnn(plan) => {
             let element = match op.dtype() {
@@ -90,7 +90,7 @@ pub(crate) fn for_way(engine: &mut Engine, way: &Way, op: &Conv2d, side: Side, w
             let fits = op.groups() == 1 && plan.op.c() == element.padded(op.c());
             if fits { of_weights(engine, op, element, Side::Forward, w) } else { Ok(0) }
         }
-        Way::Tensor(_) | Way::Simt => Ok(0),
+        Way::Tensor(..) | Way::Simt => Ok(0),
     }
 }
 

@@ -77,8 +77,12 @@ impl Lab {
     ///
     /// # Errors
     /// Too little memory.
-    pub(super) fn new(engine: &mut Engine, dtype: DType, tasks: &[Task]) -> Result<Self> {
-        let most = tasks.iter().map(bytes).fold([0; 3], |most, of| [0, 1, 2].map(|i| most[i].max(of[i])));
+    pub(super) fn new<'a>(
+        engine: &mut Engine,
+        dtype: DType,
+        tasks: impl Iterator<Item = &'a Task>,
+    ) -> Result<Self> {
+        let most = tasks.map(bytes).fold([0; 3], |most, of| [0, 1, 2].map(|i| most[i].max(of[i])));
         let [activations, floats, results] = most;
         let mut fill = |bytes: usize, dtype: DType| -> Result<Memory> {
             // A block that is not a multiple of any extent, again and again.

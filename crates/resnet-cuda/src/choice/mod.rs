@@ -1,7 +1,7 @@
 //! Which kernels compute a convolution. The one place.
 //!
 //! There are three ways: kernels of this crate on ordinary units, the same on tensor cores ([`tensor`](crate::tensor)), and
-//! cuDNN ([`cudnn`](crate::cudnn)). Where a device and cuDNN are there, preparation times the ways that may be taken and keeps
+//! cuDNN ([`cudnn`](crate::cudnn)). On a device preparation times the ways that may be taken, tiles of tensor cores among them, and keeps
 //! the fastest, see `tune`; on the emulator, and where tuning is switched off, rules decide:
 //!
 //! | dtype | usual | why |
@@ -19,13 +19,14 @@
 //! - [`task`]: a convolution as it is asked for: direction, shape, and what is fused with it.
 //! - [`ways`]: the ways there are, and which is chosen.
 //! - `select`: the fastest of several, with warm-up, repeats and medians.
-//! - `tune`: candidates of a task tried on a device; `lab`: operands, results that are compared, and the clock.
+//! - `tune`: candidates of the tasks of a step; `trial`: those of one tried on a device; `lab`: operands, results that are compared, and the clock.
 //! - [`plans`]: choices on disk.
 
 mod lab;
 pub mod plans;
 pub mod select;
 pub mod task;
+mod trial;
 pub(crate) mod tune;
 pub mod ways;
 

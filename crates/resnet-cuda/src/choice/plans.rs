@@ -42,7 +42,10 @@ pub enum Kept {
     /// Ordinary units.
     Simt,
     /// Tensor cores.
-    Tensor,
+    Tensor {
+        /// Rows and columns of a block, by [`Tile::name`](crate::tensor::tile::Tile::name).
+        tile: String,
+    },
     /// A plan of cuDNN.
     Cudnn {
         /// The graph, by [`Pattern::name`](crate::cudnn::Pattern::name).
@@ -151,7 +154,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary folder");
         let load = || Plans::load(Some(dir.path()), "H200", "cuDNN 9.19.0");
         let (mut plans, _) = load();
-        plans.put("auto", "a task", Entry { way: Kept::Tensor, ms: 1.0 });
+        plans.put("auto", "a task", Entry { way: Kept::Tensor { tile: "128×64".into() }, ms: 1.0 });
         plans.save().expect("written");
         let file = only_file(dir.path());
         let text = std::fs::read_to_string(&file).expect("is text");

@@ -7,21 +7,22 @@ use std::rc::Rc;
 
 use resnet_core::Result;
 
-use super::task::Task;
+use super::task::{Form, Task};
 use super::{Choice, switch};
 use crate::cache;
 use crate::cudnn::{Convolutions, CudnnError, Prepared};
 use crate::engine::Engine;
 use crate::machine::Machine;
 use crate::tensor::Element;
+use crate::tensor::tile::Tile;
 
 /// One way to compute a convolution.
 #[derive(Clone)]
 pub(crate) enum Way {
     /// Kernels of this crate on ordinary units.
     Simt,
-    /// The same on tensor cores.
-    Tensor(Element),
+    /// The same on tensor cores; the tile by rule where none is given.
+    Tensor(Element, Option<Tile>),
     /// A plan of cuDNN.
     Cudnn(Rc<Prepared>),
 }
@@ -30,7 +31,8 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Way::Simt => f.write_str("ordinary units"),
-            Way::Tensor(_) => f.write_str("tensor cores"),
+            Way::Tensor(_, None) => f.write_str("tensor cores"),
+            Way::Tensor(_, Some(tile)) => write!(f, "tensor cores, tiles of {}", tile.name()),
             Way::Cudnn(plan) => f.write_str(&plan.name()),
         }
     }
@@ -102,9 +104,22 @@ impl Ways {
         Ways { choice, tuning, cudnn: Cudnn::NotAsked, chosen: HashMap::new(), notes: Vec::new() }
     }
 
+    /// The kernels of this crate that may be taken.
+    pub(crate) fn all_own(&self, task: &Task) -> Vec<Way> {
+        let mut ways = vec![Way::Simt];
+        if let Some(element) = self.choice.element(&task.op) {
+            let with = |tile: &Tile| Way::Tensor(element, Some(*tile));
+            // A weight gradient has no tall tiles: its pixels are shared out besides.
+            let weight = matches!(task.form, Form::BackwardWeight { .. });
+            ways.extend(Tile::ALL.iter().filter(|tile| !weight || **tile != Tile::TALL).map(with));
+            ways.reverse(); // what is expected to be fast first
+        }
+        ways
+    }
+
     /// By kernels of this crate.
     pub(crate) fn own(&self, task: &Task) -> Way {
-        self.choice.element(&task.op).map_or(Way::Simt, Way::Tensor)
+        self.choice.element(&task.op).map_or(Way::Simt, |element| Way::Tensor(element, None))
     }
 
     /// The way that is taken: what was chosen for the task; where cuDNN is forced its plain plan; else a kernel of this crate.
@@ -171,7 +186,7 @@ impl Ways {
         let mut parts = Vec::new();
         for (n, what) in [
             (count(|way| matches!(way, Way::Cudnn(_))), "by cuDNN"),
-            (count(|way| matches!(way, Way::Tensor(_))), "on tensor cores"),
+            (count(|way| matches!(way, Way::Tensor(..))), "on tensor cores"),
             (count(|way| matches!(way, Way::Simt)), "on ordinary units"),
         ] {
             if n > 0 {

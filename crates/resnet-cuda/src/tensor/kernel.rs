@@ -97,7 +97,7 @@ impl Kernel {
         use Prologue::{Affine, Grad, Raw};
         let mut kernels = Vec::new();
         for element in Element::ALL {
-            for tile in [Tile::LARGE, Tile::TALL, Tile::SMALL] {
+            for tile in Tile::ALL {
                 let directions = [
                     Direction::Forward(Raw),
                     Direction::Forward(Affine),

@@ -3,7 +3,7 @@
 //! A larger tile reads less per product, and needs enough rows and columns to fill the device.
 //! 128 × 128 with 8 warps reads each operand once per 128 rows of the other: 64 operations per byte of shared memory.
 //! Where that gives fewer blocks than there are multiprocessors (late stages, small batches) 64 × 64 gives four times as many.
-//! These choices are computed from shapes and were not measured.
+//! These choices are computed from shapes; on a device [`choice`](crate::choice) tries the tiles and keeps the fastest.
 
 use super::Device;
 
@@ -27,6 +27,19 @@ impl Tile {
     pub const TALL: Tile = Tile { rows: 128, columns: 64, warp_rows: 64, warp_columns: 32 };
     /// For small results.
     pub const SMALL: Tile = Tile { rows: 64, columns: 64, warp_rows: 32, warp_columns: 32 };
+
+    /// All of them.
+    pub const ALL: [Tile; 3] = [Tile::LARGE, Tile::TALL, Tile::SMALL];
+
+    /// `128×64`.
+    pub fn name(self) -> String {
+        format!("{}×{}", self.rows, self.columns)
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tile| tile.name() == name)
+    }
 
     /// Threads of a block.
     pub fn threads(self) -> usize {

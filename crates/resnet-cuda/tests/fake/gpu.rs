@@ -34,13 +34,15 @@ struct RawLaunch {
 
 struct Function {
     kernel: Kernel,
+    /// Whether it is a convolution on ordinary units.
+    slow: bool,
     bytes: usize,
     shared: c_uint,
 }
 
 #[derive(Clone)]
 enum Work {
-    Launch(Kernel, RawLaunch, Vec<u64>),
+    Launch(Kernel, RawLaunch, Vec<u64>, i64),
     Fill(u64, u8, usize),
     /// Of another library, with how long it takes.
     Foreign(extern "C" fn(*mut c_void), usize, c_int),
@@ -55,7 +57,8 @@ enum Work {
     Wait(usize, u64),
 }
 
-/// The device's clock: a kernel takes a unit for each word of its arguments, copies none, and other libraries say how long they take.
+/// The device's clock: a kernel takes a unit for each word of its arguments, or two if it is slow, copies none, and other libraries say
+/// how long they take.
 static CLOCK: Mutex<i64> = Mutex::new(0);
 
 /// For the fake cuDNN: whether a stream is being captured.
@@ -204,7 +207,7 @@ fn capturing() -> bool {
 
 fn run(work: &Work) -> c_int {
     *CLOCK.lock().expect("not poisoned") += match work {
-        Work::Launch(_, _, words) => words.len() as i64,
+        Work::Launch(_, _, _, units) => *units,
         Work::Foreign(_, _, units) => i64::from(*units),
         _ => 0,
     };
@@ -214,7 +217,7 @@ fn run(work: &Work) -> c_int {
             SUCCESS
         }
         // SAFETY: the kernel is one of the emulator's and the words are as many as it takes, see `cuLaunchKernel`.
-        Work::Launch(kernel, ref raw, ref words) => match unsafe { kernel(raw, words.as_ptr().cast()) } {
+        Work::Launch(kernel, ref raw, ref words, _) => match unsafe { kernel(raw, words.as_ptr().cast()) } {
             0 => SUCCESS,
             _ => LAUNCH_FAILED,
         },
@@ -606,12 +609,13 @@ unsafe extern "C" fn cuModuleGetFunction(out: *mut *mut Function, module: *mut c
         return NOT_FOUND;
     }
     // SAFETY: the caller of the driver passes a text that ends in a zero.
-    let size = format!("{}_args_bytes", unsafe { CStr::from_ptr(name) }.to_str().expect("is a name"));
+    let name = unsafe { CStr::from_ptr(name) }.to_str().expect("is a name");
+    let (size, slow) = (format!("{name}_args_bytes"), name.starts_with("conv_"));
     let size = CString::new(size).expect("has no zero");
     // SAFETY: `KERNEL` in the shim gives every kernel both functions, of these types.
     let function = unsafe {
         let bytes: unsafe extern "C" fn() -> usize = std::mem::transmute(dlsym(module, size.as_ptr()));
-        Function { kernel: std::mem::transmute::<*mut c_void, Kernel>(kernel), bytes: bytes(), shared: USUAL_SHARED }
+        Function { kernel: std::mem::transmute::<*mut c_void, Kernel>(kernel), slow, bytes: bytes(), shared: USUAL_SHARED }
     };
     // SAFETY: points to a handle. Functions live as long as the process.
     unsafe { *out = Box::into_raw(Box::new(function)) };
@@ -666,5 +670,6 @@ unsafe extern "C" fn cuLaunchKernel(
     // SAFETY: one parameter of so many bytes; they are copied before this returns.
     unsafe { ptr::copy_nonoverlapping((*parameters).cast::<u8>(), words.as_mut_ptr().cast(), function.bytes) };
     let raw = RawLaunch { grid: [gx, gy, gz], block: [bx, by, bz], shared_bytes };
-    issue(stream, Work::Launch(function.kernel, raw, words))
+    let units = words.len() as i64 * if function.slow { 2 } else { 1 };
+    issue(stream, Work::Launch(function.kernel, raw, words, units))
 }

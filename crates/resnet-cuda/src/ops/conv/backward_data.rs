@@ -30,7 +30,7 @@ fn tiles(op: &Conv2d) -> (usize, usize) {
 pub(crate) fn scratch_bytes(engine: &Engine, task: &Task, way: &Way) -> usize {
     match way {
         Way::Cudnn(plan) => cudnn::scratch_bytes(engine, task, plan),
-        Way::Tensor(element) => match tensor::plan_backward_data(engine, &task.op, *element) {
+        Way::Tensor(element, tile) => match tensor::plan_backward_data(engine, &task.op, (*element, *tile)) {
             Some(plan) => tensor::backward_data_scratch_bytes(&plan, &task.op),
             None => partial_bytes(&task.op),
         },
@@ -80,8 +80,8 @@ pub(crate) fn run(engine: &mut Engine, task: &Task, way: &Way, inputs: &Inputs) 
     let Inputs { dy, w, packed, dx } = inputs;
     match way {
         Way::Cudnn(plan) => return cudnn::backward_data(engine, task, plan, *dy, (*w, *packed), dx),
-        Way::Tensor(element) => {
-            if let Some(plan) = tensor::plan_backward_data(engine, op, *element) {
+        Way::Tensor(element, tile) => {
+            if let Some(plan) = tensor::plan_backward_data(engine, op, (*element, *tile)) {
                 return tensor::backward_data(engine, op, &plan, *dy, (*w, *packed), dx.clone());
             }
         }

@@ -76,7 +76,7 @@ pub(crate) fn scratch_bytes(engine: &Engine, task: &Task, way: &Way) -> usize {
     let ordinary = || Cut::new(engine, op).scratch_bytes(op);
     let weight = match way {
         Way::Cudnn(plan) => cudnn::scratch_bytes(engine, task, plan),
-        Way::Tensor(element) => tensor::plan_backward_weight(engine, op, *element)
+        Way::Tensor(element, tile) => tensor::plan_backward_weight(engine, op, (*element, *tile))
             .map_or_else(ordinary, |plan| plan.scratch_bytes()),
         Way::Simt => ordinary(),
     };
@@ -124,8 +124,8 @@ pub(crate) fn run(engine: &mut Engine, task: &Task, way: &Way, inputs: &Inputs) 
     let Inputs { x, dy, dw, accumulate } = *inputs;
     match way {
         Way::Cudnn(plan) => return cudnn::backward_weight(engine, task, plan, x, dy, dw, accumulate),
-        Way::Tensor(element) => {
-            if let Some(plan) = tensor::plan_backward_weight(engine, op, *element) {
+        Way::Tensor(element, tile) => {
+            if let Some(plan) = tensor::plan_backward_weight(engine, op, (*element, *tile)) {
                 return tensor::backward_weight(engine, &plan, x, dy, dw, accumulate);
             }
         }

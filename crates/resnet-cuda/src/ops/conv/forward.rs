@@ -30,7 +30,7 @@ fn tiles(op: &Conv2d) -> usize {
 pub(crate) fn scratch_bytes(engine: &Engine, task: &Task, way: &Way) -> usize {
     match way {
         Way::Cudnn(plan) => cudnn::scratch_bytes(engine, task, plan),
-        Way::Tensor(element) => match tensor::plan_forward(engine, &task.op, *element) {
+        Way::Tensor(element, tile) => match tensor::plan_forward(engine, &task.op, (*element, *tile)) {
             Some(plan) => tensor::forward_scratch_bytes(&plan, &task.op),
             None => partial_bytes(&task.op),
         },
@@ -84,8 +84,8 @@ pub(crate) fn run(engine: &mut Engine, task: &Task, way: &Way, inputs: &Inputs) 
     let op = &task.op;
     match way {
         Way::Cudnn(plan) => return cudnn::forward(engine, task, plan, inputs),
-        Way::Tensor(element) => {
-            if let Some(plan) = tensor::plan_forward(engine, op, *element) {
+        Way::Tensor(element, tile) => {
+            if let Some(plan) = tensor::plan_forward(engine, op, (*element, *tile)) {
                 return tensor::forward(engine, op, &plan, inputs);
             }
         }

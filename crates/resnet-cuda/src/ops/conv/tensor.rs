@@ -11,7 +11,11 @@ use crate::source::{CheckedGradOut, GradSourceArgs, SourceArgs};
 use crate::tensor::backward_data::{self, BackwardData};
 use crate::tensor::backward_weight::{self, BackwardWeight};
 use crate::tensor::forward::{self, Forward};
+use crate::tensor::tile::Tile;
 use crate::tensor::{Device, Element, Step};
+
+/// What is multiplied, and in which tiles; by rule where none is given.
+type Product = (Element, Option<Tile>);
 
 fn device(engine: &Engine) -> Device {
     Device { multiprocessors: engine.traits.multiprocessors as usize }
@@ -33,18 +37,35 @@ fn run(engine: &mut Engine, steps: &[Step]) -> Result<()> {
 }
 
 /// The plan for the forward direction.
-pub(crate) fn plan_forward(engine: &Engine, op: &Conv2d, element: Element) -> Option<Forward> {
-    Forward::plan(*op, element, device(engine))
+pub(crate) fn plan_forward(engine: &Engine, op: &Conv2d, (element, tile): Product) -> Option<Forward> {
+    match tile {
+        None => Forward::plan(*op, element, device(engine)),
+        Some(tile) => Forward::with_tile(*op, element, tile),
+    }
 }
 
 /// The plan towards the input.
-pub(crate) fn plan_backward_data(engine: &Engine, op: &Conv2d, element: Element) -> Option<BackwardData> {
-    BackwardData::plan(*op, element, device(engine))
+pub(crate) fn plan_backward_data(
+    engine: &Engine,
+    op: &Conv2d,
+    (element, tile): Product,
+) -> Option<BackwardData> {
+    match tile {
+        None => BackwardData::plan(*op, element, device(engine)),
+        Some(tile) => BackwardData::with_tile(*op, element, tile),
+    }
 }
 
 /// The plan for the weights.
-pub(crate) fn plan_backward_weight(engine: &Engine, op: &Conv2d, element: Element) -> Option<BackwardWeight> {
-    BackwardWeight::plan(*op, element, device(engine))
+pub(crate) fn plan_backward_weight(
+    engine: &Engine,
+    op: &Conv2d,
+    (element, tile): Product,
+) -> Option<BackwardWeight> {
+    match tile {
+        None => BackwardWeight::plan(*op, element, device(engine)),
+        Some(tile) => BackwardWeight::with_tile(*op, element, tile, device(engine)),
+    }
 }
 
 /// Bytes of scratch.
