@@ -101,3 +101,19 @@ fn places(searched: &[PathBuf]) -> String {
 pub(crate) fn version(number: usize) -> String {
     format!("{}.{}.{}", number / 10_000, number / 100 % 100, number % 100)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_say_what_to_do() {
+        let old = CudnnError::TooOld { found: 90_501, needed: 91_100 }.to_string();
+        assert!(old.starts_with("cuDNN 9.5.1 was found, and 9.11.0 is needed; update it"), "{old}");
+        let missing =
+            CudnnError::Missing { searched: vec!["/opt/cuda/lib64".into(), "libcudnn.so.9".into()] };
+        let missing = missing.to_string();
+        assert!(missing.contains("looked in /opt/cuda/lib64, libcudnn.so.9"), "{missing}");
+        assert!(missing.contains("pip install nvidia-cudnn-cu13"), "{missing}");
+    }
+}
