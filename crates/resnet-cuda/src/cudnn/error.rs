@@ -110,10 +110,9 @@ mod tests {
     fn messages_say_what_to_do() {
         let old = CudnnError::TooOld { found: 90_501, needed: 91_100 }.to_string();
         assert!(old.starts_with("cuDNN 9.5.1 was found, and 9.11.0 is needed; update it"), "{old}");
-        let missing =
-            CudnnError::Missing { searched: vec!["/opt/cuda/lib64".into(), "libcudnn.so.9".into()] };
+        let missing = CudnnError::Missing { searched: vec!["toolkit/lib64".into(), "libcudnn.so.9".into()] };
         let missing = missing.to_string();
-        assert!(missing.contains("looked in /opt/cuda/lib64, libcudnn.so.9"), "{missing}");
+        assert!(missing.contains("looked in toolkit/lib64, libcudnn.so.9"), "{missing}");
         assert!(missing.contains("pip install nvidia-cudnn-cu13"), "{missing}");
     }
 }

@@ -45,7 +45,7 @@ impl Slot {
     fn new(context: &Arc<CudaContext>, steps: &Arc<CudaStream>, bytes: usize) -> Result<Self, DriverError> {
         // SAFETY: the memory is written before it is read, see `Staging::upload`. Not write-combined, so that any copy is fast.
         let pinned = unsafe { context.alloc_pinned_with_flags::<u8>(bytes, 0)? };
-        // SAFETY: likewise.
+        // SAFETY: this memory too is written before it is read: the copy from the host comes first.
         let device = unsafe { steps.alloc::<u8>(bytes)? };
         let slot =
             Slot { pinned, device, arrived: context.new_event(None)?, taken: context.new_event(None)? };
