@@ -1,6 +1,7 @@
 //! What the benches share: the convolutions of a network, and buffers with numbers in them.
 //!
-//! - `conv2d.rs`: every distinct convolution of a network, in its three directions, as training calls them.
+//! - `conv2d.rs`: every distinct convolution of a network, in its three directions, as training calls them (`layer.rs`).
+//! - `roofline/`: where the time of a step goes, and how far that is from what the machine can do.
 //! - `step.rs`: whole steps.
 //! - `parity.rs`: the worst error of every op against the f64 reference.
 //! - `curves/`: whole training runs laid over PyTorch's.
@@ -8,6 +9,8 @@
 //! - `results/`: what was measured, with command and hardware.
 //! - `peers/`: the same step in other frameworks in Rust, each a workspace of its own.
 #![forbid(unsafe_code)]
+
+pub mod layer;
 
 use resnet_core::op::{Conv2d, Op};
 use resnet_core::rng::{Purpose, Stream};
@@ -20,6 +23,51 @@ use resnet_core::{Backend, Graph, HostData, LowerOptions, Result, TensorDesc, lo
 /// An unknown name, or a size that leaves nothing.
 pub fn network(name: &str, size: usize) -> Result<Graph> {
     arch(name)?.channels(1).size(size, size).classes(10).build()
+}
+
+/// A step that is looked at closely.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// The network, by its name in the zoo.
+    pub arch: &'static str,
+    /// Channels of a picture.
+    pub channels: usize,
+    /// Its rows and columns.
+    pub size: usize,
+    /// Classes.
+    pub classes: usize,
+    /// Pictures.
+    pub batch: usize,
+    /// Training, or inference.
+    pub trains: bool,
+}
+
+/// The cases of the table beside PyTorch: `cargo xtask bench --against torch --standard`.
+pub const CASES: [Case; 6] = [
+    Case { arch: "resnet18", channels: 1, size: 28, classes: 10, batch: 256, trains: true },
+    Case { arch: "resnet18", channels: 1, size: 96, classes: 10, batch: 256, trains: true },
+    Case { arch: "resnet50", channels: 3, size: 224, classes: 1000, batch: 16, trains: true },
+    Case { arch: "resnet20-cifar", channels: 3, size: 32, classes: 10, batch: 128, trains: true },
+    Case { arch: "resnet50", channels: 3, size: 224, classes: 1000, batch: 1, trains: false },
+    Case { arch: "resnet50", channels: 3, size: 224, classes: 1000, batch: 32, trains: false },
+];
+
+impl Case {
+    /// Its network.
+    ///
+    /// # Errors
+    /// An unknown name, or a size that leaves nothing.
+    pub fn network(&self) -> Result<Graph> {
+        arch(self.arch)?.channels(self.channels).size(self.size, self.size).classes(self.classes).build()
+    }
+}
+
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { arch, channels, size, batch, .. } = self;
+        let what = if self.trains { "training" } else { "inference" };
+        write!(f, "{arch}, {channels}×{size}×{size}, batch {batch}, {what}")
+    }
 }
 
 /// The distinct convolutions of a network at a batch size, in the order of the network, with how often each occurs.

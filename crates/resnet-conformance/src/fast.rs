@@ -39,8 +39,24 @@ pub(crate) enum Map {
 
 type Matrix = Vec<Vec<f64>>;
 
-/// `|Aᵀ|` (`m × n`), `|G|` (`n × r`) and `|Bᵀ|` (`n × n`) of `F(m, r)` with these finite points and infinity.
+/// The finite points of tiles of `m`.
+fn points(m: usize) -> &'static [f64] {
+    match m {
+        2 => &[0.0, 1.0, -1.0],
+        3 => &[0.0, 1.0, -1.0, 2.0],
+        _ => &[0.0, 1.0, -1.0, 0.5, -2.0],
+    }
+}
+
+/// `|Aᵀ|`, `|G|` and `|Bᵀ|`, see [`matrices`].
 fn magnitudes(points: &[f64], m: usize, r: usize) -> [Matrix; 3] {
+    let mut all = matrices(points, m, r);
+    all.iter_mut().flatten().flatten().for_each(|entry| *entry = entry.abs());
+    all
+}
+
+/// `Aᵀ` (`m × n`), `G` (`n × r`) and `Bᵀ` (`n × n`) of `F(m, r)` with these finite points and infinity.
+fn matrices(points: &[f64], m: usize, r: usize) -> [Matrix; 3] {
     let n = points.len() + 1;
     let mut a = vec![vec![0.0; n]; m];
     let mut g = vec![vec![0.0; r]; n];
@@ -48,8 +64,8 @@ fn magnitudes(points: &[f64], m: usize, r: usize) -> [Matrix; 3] {
     for (j, p) in points.iter().enumerate() {
         let others = || points.iter().enumerate().filter(move |(l, _)| *l != j).map(|(_, q)| *q);
         let scale: f64 = others().map(|q| p - q).product();
-        (0..m).for_each(|i| a[i][j] = p.powi(i as i32).abs());
-        (0..r).for_each(|k| g[j][k] = (p.powi(k as i32) / scale).abs());
+        (0..m).for_each(|i| a[i][j] = p.powi(i as i32));
+        (0..r).for_each(|k| g[j][k] = p.powi(k as i32) / scale);
         b[j] = polynomial(others(), n);
     }
     a[m - 1][n - 1] = 1.0;
@@ -58,7 +74,7 @@ fn magnitudes(points: &[f64], m: usize, r: usize) -> [Matrix; 3] {
     [a, g, b]
 }
 
-/// Magnitudes of the coefficients of `Π (x − p)`, padded to `n`.
+/// Coefficients of `Π (x − p)`, padded to `n`.
 fn polynomial(roots: impl Iterator<Item = f64>, n: usize) -> Vec<f64> {
     let mut out = vec![1.0];
     for p in roots {
@@ -68,7 +84,7 @@ fn polynomial(roots: impl Iterator<Item = f64>, n: usize) -> Vec<f64> {
         }
     }
     out.resize(n, 0.0);
-    out.into_iter().map(f64::abs).collect()
+    out
 }
 
 /// `matrix · tile · matrixᵀ`.
@@ -117,11 +133,7 @@ pub(crate) fn widen<T: Number>(
     sums: &mut [T::Sum],
 ) {
     let Arithmetic::Winograd { tile: m } = arithmetic else { return };
-    let points: &[f64] = match m {
-        2 => &[0.0, 1.0, -1.0],
-        3 => &[0.0, 1.0, -1.0, 2.0],
-        _ => &[0.0, 1.0, -1.0, 0.5, -2.0],
-    };
+    let points = points(m);
     match map {
         Map::BackwardWeight => widen_weight(op, m, points, left, right, sums),
         _ => widen_pictures(op, m, points, map, left, right, sums),
@@ -221,7 +233,11 @@ fn widen_weight<T: Number>(op: &Conv2d, m: usize, points: &[f64], x: &[T], dy: &
 
 #[cfg(test)]
 mod tests {
+    use resnet_core::DType;
+    use resnet_core::op::Padding;
+
     use super::*;
+    use crate::bound::Bounded;
 
     /// `F(2, 3)` of Lavin & Gray, section 4.1, up to signs and scales that cancel.
     #[test]
@@ -232,5 +248,106 @@ mod tests {
         assert_eq!(b[0], [1.0, 0.0, 1.0, 0.0]);
         assert_eq!(b[1], [0.0, 1.0, 1.0, 0.0]);
         assert_eq!(b[3], [0.0, 1.0, 0.0, 1.0]);
+    }
+
+    /// A forward convolution by tiles, with everything that can go wrong in it.
+    struct ByTiles {
+        op: Conv2d,
+        m: usize,
+        matrices: [Matrix; 3],
+        x: Vec<f64>,
+        w: Vec<f64>,
+        /// Channels that are summed over.
+        terms: usize,
+    }
+
+    impl ByTiles {
+        /// Two by two tiles of eight channels, one kernel.
+        fn new(m: usize) -> Self {
+            let op = Conv2d::new((1, 2 * m, 2 * m, 8), 1, (3, 3), 1, Padding::all(1), 1, DType::F32);
+            let op = op.unwrap();
+            let numbers = |len: usize, seed: usize| {
+                (0..len).map(|i| ((i * 7919 + seed) * 104_729 % 2003) as f64 / 1001.5 - 1.0).collect()
+            };
+            let (x, w) = (numbers(op.x_desc().len(), 1), numbers(op.w_desc().len(), 2));
+            Self { op, m, matrices: matrices(points(m), m, 3), x, w, terms: op.c() }
+        }
+
+        fn compute(&self) -> Vec<f64> {
+            let (h, c, m) = (self.op.h(), self.op.c(), self.m);
+            let [a, g, b] = &self.matrices;
+            let pixel = |y: isize, x: isize, c_: usize| {
+                let inside = (0..h as isize).contains(&y) && (0..h as isize).contains(&x);
+                if inside { self.x[(y as usize * h + x as usize) * c + c_] } else { 0.0 }
+            };
+            let mut out = vec![0.0; h * h];
+            for p in (0..h).step_by(m) {
+                for q in (0..h).step_by(m) {
+                    let mut products = vec![vec![0.0; m + 2]; m + 2];
+                    for c_ in 0..self.terms {
+                        let at = |i: usize, j: usize| pixel((p + i) as isize - 1, (q + j) as isize - 1, c_);
+                        let tile: Matrix =
+                            (0..m + 2).map(|i| (0..m + 2).map(|j| at(i, j)).collect()).collect();
+                        let tap = |r: usize, s: usize| self.w[(r * 3 + s) * c + c_];
+                        let kernel: Matrix = (0..3).map(|r| (0..3).map(|s| tap(r, s)).collect()).collect();
+                        let (input, filter) = (both(b, &tile), both(g, &kernel));
+                        for (i, row) in products.iter_mut().enumerate() {
+                            row.iter_mut().enumerate().for_each(|(j, v)| *v += input[i][j] * filter[i][j]);
+                        }
+                    }
+                    for (i, row) in both(a, &products).iter().enumerate() {
+                        row.iter().enumerate().for_each(|(j, v)| out[(p + i) * h + q + j] = *v);
+                    }
+                }
+            }
+            out
+        }
+
+        /// What f32 may give: of the convolution as it is meant.
+        fn bounds(&self) -> Vec<Bounded> {
+            let (op, h, c) = (&self.op, self.op.h(), self.op.c());
+            let [x, w] = [&self.x, &self.w].map(|v| v.iter().map(|v| Bounded::exact(*v)).collect::<Vec<_>>());
+            let mut sums = vec![<Bounded as Number>::Sum::default(); h * h];
+            for (at, sum) in sums.iter_mut().enumerate() {
+                for tap in 0..9 {
+                    let (y, z) = ((at / h + tap / 3).wrapping_sub(1), (at % h + tap % 3).wrapping_sub(1));
+                    if y < h && z < h {
+                        (0..c).for_each(|i| sum.add(x[(y * h + z) * c + i] * w[tap * c + i]));
+                    }
+                }
+            }
+            widen(Arithmetic::Winograd { tile: self.m }, op, Map::Forward, &x, &w, &mut sums);
+            sums.iter().map(Sum::total).collect()
+        }
+
+        fn is_within(&self, bounds: &[Bounded]) -> bool {
+            self.compute().iter().zip(bounds).all(|(got, bound)| bound.over(*got) <= 1.0)
+        }
+    }
+
+    #[test]
+    fn a_wrong_coefficient_a_lost_tap_and_a_lost_term_are_beyond_the_bound() {
+        for m in 2..=4 {
+            let right = || ByTiles::new(m);
+            let bounds = right().bounds();
+            assert!(right().is_within(&bounds), "tiles of {m}");
+            for which in 0..3 {
+                let entries = right().matrices[which].clone();
+                for (i, j) in (0..entries.len()).flat_map(|i| (0..entries[i].len()).map(move |j| (i, j))) {
+                    // A thousandth of an entry, or of one where there is none.
+                    let mut wrong = right();
+                    wrong.matrices[which][i][j] +=
+                        1e-3 * if entries[i][j] == 0.0 { 1.0 } else { entries[i][j] };
+                    assert!(!wrong.is_within(&bounds), "tiles of {m}, matrix {which}, entry {i}, {j}");
+                }
+            }
+            for tap in 0..9 * right().op.c() {
+                let mut wrong = right();
+                wrong.w[tap] = 0.0;
+                assert!(!wrong.is_within(&bounds), "tiles of {m}, tap {tap}");
+            }
+            let wrong = ByTiles { terms: right().op.c() - 1, ..right() };
+            assert!(!wrong.is_within(&bounds), "tiles of {m}, a term");
+        }
     }
 }

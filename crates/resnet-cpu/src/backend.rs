@@ -13,6 +13,7 @@ use crate::choice::Kernel;
 use crate::direct::Direct;
 use crate::element::by_dtype;
 use crate::engine::Engine;
+use crate::peak::Peak;
 use crate::prepare::Need;
 use crate::threads::Threads;
 use crate::{avg_pool, combine, conv, ingest, loss, max_pool, norm, transfer, update};
@@ -49,6 +50,22 @@ impl CpuBackend {
         let isa = kernel.isa()?;
         let direct = Direct::new(kernel != Kernel::Im2col, kernel == Kernel::Auto, isa.has_bf16());
         Ok(Self { engine: Engine::new(isa, Threads::new(threads)?, direct) })
+    }
+
+    /// As [`CpuBackend::with_kernel`], and with Winograd's algorithm besides: what [`Kernel::Auto`] is on a machine that has no
+    /// faster instructions than these.
+    ///
+    /// # Errors
+    /// As [`CpuBackend::new`].
+    pub fn with_winograd(threads: Option<usize>, kernel: Kernel) -> Result<Self> {
+        let mut backend = Self::with_kernel(threads, kernel)?;
+        backend.engine.direct.use_winograd();
+        Ok(backend)
+    }
+
+    /// Measures what its threads and instructions can do at most, which takes about a second.
+    pub fn peak(&mut self) -> Peak {
+        Peak::measure(&self.engine)
     }
 }
 

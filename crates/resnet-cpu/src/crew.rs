@@ -10,8 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a thread looks before it sleeps: about what waking it would cost.
-const PATIENCE: Duration = Duration::from_micros(30);
+/// How long a thread looks before it sleeps: more than tasks of one op ever differ, so that nobody sleeps during a forward
+/// pass of one picture, where waking up, some 50 µs on a virtual machine, would take as long as many an op.
+const PATIENCE: Duration = Duration::from_micros(100);
 
 /// What is run on every thread, with the thread's number.
 type Task<'a> = &'a (dyn Fn(usize) + Sync);

@@ -17,6 +17,7 @@
 //! - `direct`: convolution by micro-kernels. `winograd`: 3 × 3 kernels with fewer multiplications.
 //!   `conv`: the three ops, and im2col.
 //! - `combine`, `max_pool`, `avg_pool`, `norm`, `loss`, `ingest`, `update`: the ops, forward and backward side by side.
+//! - `peak`: what the machine can do at most, to compare with.
 //! - `kernels`: the inner loops and the matrix products. Unsafe code is there, in `direct::blocks`, which cuts a tensor for
 //!   its tasks, and in `crew`, which lends them to other threads.
 #![deny(unsafe_code)]
@@ -42,6 +43,7 @@ mod max_pool;
 mod memory;
 mod norm;
 mod patch;
+mod peak;
 mod prepare;
 mod stats;
 mod threads;
@@ -53,6 +55,7 @@ mod winograd;
 pub use backend::CpuBackend;
 pub use buffer::Buffer;
 pub use choice::{KERNEL_VARIABLE, Kernel};
+pub use peak::Peak;
 
 /// The name of the backend, also in errors.
 const NAME: &str = "cpu";

@@ -13,6 +13,11 @@ fn with(kernel: Kernel) -> CpuBackend {
     })
 }
 
+/// The same with Winograd's algorithm: what `auto` is on a machine that has nothing faster.
+fn by_tiles(kernel: Kernel) -> CpuBackend {
+    CpuBackend::with_winograd(Some(2), kernel).unwrap_or_else(|_| with(kernel))
+}
+
 mod auto {
     resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Auto));
 }
@@ -27,6 +32,14 @@ mod avx2 {
 
 mod portable {
     resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Portable));
+}
+
+mod avx2_by_tiles {
+    resnet_conformance::conformance!(crate::by_tiles(resnet_cpu::Kernel::Avx2));
+}
+
+mod portable_by_tiles {
+    resnet_conformance::conformance!(crate::by_tiles(resnet_cpu::Kernel::Portable));
 }
 
 mod im2col {

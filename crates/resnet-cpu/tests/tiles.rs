@@ -137,6 +137,48 @@ fn forward(b: &mut CpuBackend, dtype: DType) {
     }
 }
 
+/// One picture and no sums, as in inference: tasks share out channels, with plain sums and by tiles.
+const ONE_PICTURE: [Case; 6] = [
+    (1, 14, 64, 96, 3, 1, 1, 1),  // by tiles, the last ones of which are not whole
+    (1, 17, 128, 64, 3, 1, 0, 1), // by tiles, without padding
+    (1, 6, 128, 64, 3, 1, 1, 1),  // too few tiles
+    (1, 9, 72, 256, 3, 2, 1, 1),  // windows apart, a task of one panel
+    (1, 5, 260, 512, 1, 1, 0, 1), // read as it lies, two panels, a sum in two pieces
+    (1, 7, 1100, 64, 1, 2, 0, 1), // pixels between windows
+];
+
+#[test]
+fn forward_of_one_picture_without_sums() {
+    for kernel in kernels() {
+        for (case, dtype) in
+            ONE_PICTURE.into_iter().flat_map(|case| [(case, DType::F32), (case, DType::Bf16)])
+        {
+            for relu in [false, true] {
+                let run = |threads| one_picture(&mut backend(threads, kernel), &op(case, dtype), relu);
+                let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+                assert_eq!(bits(run(1)), bits(run(3)), "{kernel}, {case:?}");
+            }
+        }
+    }
+}
+
+/// Checks and returns the output, of an input that lies in memory as it is, or of one that is computed.
+fn one_picture(b: &mut CpuBackend, op: &Conv2d, relu: bool) -> Vec<f32> {
+    let (raw, raw_v) = seeded(b, op.x_desc(), 1);
+    let (w, w_v) = seeded(b, op.w_desc(), 2);
+    let (bias, bias_v) = seeded(b, op.bias_desc(), 3);
+    let mut y = zeros(b, op.y_desc());
+    let x = Source { relu, ..Source::raw(&raw) };
+    b.conv2d(op, x, &w, relu.then_some(&bias), &mut y, None).unwrap();
+    let value = |i: usize| f64::from(if relu { raw_v[i].max(0.0) } else { raw_v[i] });
+    let first = |i: usize| if relu { (f64::from(bias_v[i % op.k()]), 1.0) } else { (0.0, 0.0) };
+    let mut want: Vec<(f64, f64)> = (0..op.y_desc().len()).map(first).collect();
+    products(op, |y, x, w| add(&mut want[y], value(x) * f64::from(w_v[w])));
+    let got = read(b, op.y_desc(), &y);
+    close("y", op, &got, &want);
+    got
+}
+
 #[test]
 fn backward_data_with_every_part_of_an_output() {
     for_all(backward_data);

@@ -1,5 +1,7 @@
 //! [`Timed`]: any backend with a stopwatch, for finding out where a step's time goes.
 
+mod traffic;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -10,6 +12,9 @@ use resnet_core::{
     Accumulate, Backend, DType, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running, Source,
     TensorDesc,
 };
+
+pub use traffic::Work;
+use traffic::{gradient, output, parameters, source, tensors};
 
 /// Wraps a backend: every op is passed on, waited for and timed.
 ///
@@ -37,8 +42,8 @@ pub struct Spent {
     pub n_calls: usize,
     /// In all of them.
     pub time: Duration,
-    /// Floating-point operations of all of them, where the op counts any.
-    pub flops: u64,
+    /// Arithmetic and traffic of all of them.
+    pub work: Work,
 }
 
 impl<B: Backend> Timed<B> {
@@ -63,7 +68,7 @@ impl<B: Backend> Timed<B> {
         &mut self,
         method: &'static str,
         shape: String,
-        flops: u64,
+        work: Work,
         call: impl FnOnce(&mut B) -> Result<T>,
     ) -> Result<T> {
         let start = Instant::now();
@@ -72,7 +77,8 @@ impl<B: Backend> Timed<B> {
         let spent = self.spent.entry(Call { method, shape }).or_default();
         spent.n_calls += 1;
         spent.time += start.elapsed();
-        spent.flops += flops;
+        spent.work.flops += work.flops;
+        spent.work.bytes += work.bytes;
         Ok(answer)
     }
 }
@@ -80,6 +86,10 @@ impl<B: Backend> Timed<B> {
 fn conv_shape(op: &Conv2d) -> String {
     let groups = if op.groups() == 1 { String::new() } else { format!(" /{}", op.groups()) };
     format!("{}×{} s{}, {}→{}{groups}, {}×{}", op.r(), op.s(), op.stride(), op.c(), op.k(), op.p(), op.q())
+}
+
+fn conv_work(op: &Conv2d, bytes: usize) -> Work {
+    Work { flops: 2 * op.macs(), bytes: bytes as u64 }
 }
 
 fn tensor_shape(d: &TensorDesc) -> String {
@@ -110,11 +120,11 @@ impl<B: Backend> Backend for Timed<B> {
     }
 
     fn upload(&mut self, desc: &TensorDesc, src: HostData<'_>, dst: &mut B::Buffer) -> Result<()> {
-        self.time("upload", tensor_shape(desc), 0, |b| b.upload(desc, src, dst))
+        self.time("upload", tensor_shape(desc), Work::default(), |b| b.upload(desc, src, dst))
     }
 
     fn download(&mut self, desc: &TensorDesc, src: &B::Buffer, dst: HostDataMut<'_>) -> Result<()> {
-        self.time("download", tensor_shape(desc), 0, |b| b.download(desc, src, dst))
+        self.time("download", tensor_shape(desc), Work::default(), |b| b.download(desc, src, dst))
     }
 
     fn synchronize(&mut self) -> Result<()> {
@@ -140,7 +150,10 @@ impl<B: Backend> Backend for Timed<B> {
         affine: &B::Buffer,
         x: &mut B::Buffer,
     ) -> Result<()> {
-        self.time("ingest", tensor_shape(&op.x_desc()), 0, |b| b.ingest(op, pixels, affine, x))
+        let bytes = tensors(&self.inner, &[op.pixels_desc(), op.x_desc()]);
+        self.time("ingest", tensor_shape(&op.x_desc()), Work::bytes(bytes), |b| {
+            b.ingest(op, pixels, affine, x)
+        })
     }
 
     fn conv2d(
@@ -152,7 +165,8 @@ impl<B: Backend> Backend for Timed<B> {
         y: &mut B::Buffer,
         sums: Option<&mut B::Buffer>,
     ) -> Result<()> {
-        self.time("conv2d", conv_shape(op), 2 * op.macs(), |b| b.conv2d(op, x, w, bias, y, sums))
+        let bytes = source(&self.inner, &x, &op.x_desc()) + tensors(&self.inner, &[op.w_desc(), op.y_desc()]);
+        self.time("conv2d", conv_shape(op), conv_work(op, bytes), |b| b.conv2d(op, x, w, bias, y, sums))
     }
 
     fn conv2d_backward_data(
@@ -162,7 +176,10 @@ impl<B: Backend> Backend for Timed<B> {
         w: &B::Buffer,
         dx: GradOut<'_, B::Buffer>,
     ) -> Result<()> {
-        self.time("conv2d_backward_data", conv_shape(op), 2 * op.macs(), |b| {
+        let bytes = gradient(&self.inner, &dy, &op.y_desc())
+            + tensors(&self.inner, &[op.w_desc()])
+            + output(&self.inner, &dx, &op.x_desc());
+        self.time("conv2d_backward_data", conv_shape(op), conv_work(op, bytes), |b| {
             b.conv2d_backward_data(op, dy, w, dx)
         })
     }
@@ -176,7 +193,10 @@ impl<B: Backend> Backend for Timed<B> {
         dbias: Option<&mut B::Buffer>,
         accumulate: Accumulate,
     ) -> Result<()> {
-        self.time("conv2d_backward_weight", conv_shape(op), 2 * op.macs(), |b| {
+        let bytes = gradient(&self.inner, &dy, &op.y_desc())
+            + source(&self.inner, &x, &op.x_desc())
+            + tensors(&self.inner, &[op.w_desc()]);
+        self.time("conv2d_backward_weight", conv_shape(op), conv_work(op, bytes), |b| {
             b.conv2d_backward_weight(op, x, dy, dw, dbias, accumulate)
         })
     }
@@ -188,7 +208,8 @@ impl<B: Backend> Backend for Timed<B> {
         z: &mut B::Buffer,
         sums: Option<&mut B::Buffer>,
     ) -> Result<()> {
-        self.time("combine", tensor_shape(&op.desc()), 0, |b| b.combine(op, x, z, sums))
+        let bytes = source(&self.inner, &x, &op.desc()) + tensors(&self.inner, &[op.desc()]);
+        self.time("combine", tensor_shape(&op.desc()), Work::bytes(bytes), |b| b.combine(op, x, z, sums))
     }
 
     fn combine_backward(
@@ -197,7 +218,10 @@ impl<B: Backend> Backend for Timed<B> {
         dz: GradSource<'_, B::Buffer>,
         dx: GradOut<'_, B::Buffer>,
     ) -> Result<()> {
-        self.time("combine_backward", tensor_shape(&op.desc()), 0, |b| b.combine_backward(op, dz, dx))
+        let bytes = gradient(&self.inner, &dz, &op.desc()) + output(&self.inner, &dx, &op.desc());
+        self.time("combine_backward", tensor_shape(&op.desc()), Work::bytes(bytes), |b| {
+            b.combine_backward(op, dz, dx)
+        })
     }
 
     fn max_pool(
@@ -208,7 +232,11 @@ impl<B: Backend> Backend for Timed<B> {
         index: Option<&mut B::Buffer>,
         sums: Option<&mut B::Buffer>,
     ) -> Result<()> {
-        self.time("max_pool", tensor_shape(&op.x_desc()), 0, |b| b.max_pool(op, x, y, index, sums))
+        let winners = index.as_ref().map_or(0, |_| self.inner.buffer_bytes(&op.index_desc()));
+        let bytes = source(&self.inner, &x, &op.x_desc()) + tensors(&self.inner, &[op.y_desc()]) + winners;
+        self.time("max_pool", tensor_shape(&op.x_desc()), Work::bytes(bytes), |b| {
+            b.max_pool(op, x, y, index, sums)
+        })
     }
 
     fn max_pool_backward(
@@ -218,13 +246,17 @@ impl<B: Backend> Backend for Timed<B> {
         index: &B::Buffer,
         dx: GradOut<'_, B::Buffer>,
     ) -> Result<()> {
-        self.time("max_pool_backward", tensor_shape(&op.x_desc()), 0, |b| {
+        let bytes = gradient(&self.inner, &dy, &op.y_desc())
+            + tensors(&self.inner, &[op.index_desc()])
+            + output(&self.inner, &dx, &op.x_desc());
+        self.time("max_pool_backward", tensor_shape(&op.x_desc()), Work::bytes(bytes), |b| {
             b.max_pool_backward(op, dy, index, dx)
         })
     }
 
     fn avg_pool(&mut self, op: &AvgPool, x: Source<'_, B::Buffer>, y: &mut B::Buffer) -> Result<()> {
-        self.time("avg_pool", tensor_shape(&op.x_desc()), 0, |b| b.avg_pool(op, x, y))
+        let bytes = source(&self.inner, &x, &op.x_desc()) + tensors(&self.inner, &[op.y_desc()]);
+        self.time("avg_pool", tensor_shape(&op.x_desc()), Work::bytes(bytes), |b| b.avg_pool(op, x, y))
     }
 
     fn avg_pool_backward(
@@ -233,7 +265,10 @@ impl<B: Backend> Backend for Timed<B> {
         dy: GradSource<'_, B::Buffer>,
         dx: GradOut<'_, B::Buffer>,
     ) -> Result<()> {
-        self.time("avg_pool_backward", tensor_shape(&op.x_desc()), 0, |b| b.avg_pool_backward(op, dy, dx))
+        let bytes = gradient(&self.inner, &dy, &op.y_desc()) + output(&self.inner, &dx, &op.x_desc());
+        self.time("avg_pool_backward", tensor_shape(&op.x_desc()), Work::bytes(bytes), |b| {
+            b.avg_pool_backward(op, dy, dx)
+        })
     }
 
     fn norm_finish(
@@ -246,7 +281,7 @@ impl<B: Backend> Backend for Timed<B> {
         affine: &mut B::Buffer,
         moments: &mut B::Buffer,
     ) -> Result<()> {
-        self.time("norm_finish", op.c().to_string(), 0, |b| {
+        self.time("norm_finish", op.c().to_string(), Work::default(), |b| {
             b.norm_finish(op, sums, gamma, beta, running, affine, moments)
         })
     }
@@ -260,7 +295,7 @@ impl<B: Backend> Backend for Timed<B> {
         beta: &B::Buffer,
         affine: &mut B::Buffer,
     ) -> Result<()> {
-        self.time("norm_frozen", op.c().to_string(), 0, |b| {
+        self.time("norm_frozen", op.c().to_string(), Work::default(), |b| {
             b.norm_frozen(op, running_mean, running_var, gamma, beta, affine)
         })
     }
@@ -271,7 +306,7 @@ impl<B: Backend> Backend for Timed<B> {
         affine: &B::Buffer,
         coeffs: &mut B::Buffer,
     ) -> Result<()> {
-        self.time("norm_frozen_backward", op.c().to_string(), 0, |b| {
+        self.time("norm_frozen_backward", op.c().to_string(), Work::default(), |b| {
             b.norm_frozen_backward(op, affine, coeffs)
         })
     }
@@ -287,7 +322,7 @@ impl<B: Backend> Backend for Timed<B> {
         accumulate: Accumulate,
         coeffs: &mut B::Buffer,
     ) -> Result<()> {
-        self.time("norm_backward_finish", op.c().to_string(), 0, |b| {
+        self.time("norm_backward_finish", op.c().to_string(), Work::default(), |b| {
             b.norm_backward_finish(op, sums, moments, gamma, dgamma, dbeta, accumulate, coeffs)
         })
     }
@@ -302,13 +337,15 @@ impl<B: Backend> Backend for Timed<B> {
         metrics: &mut B::Buffer,
         accumulate: Accumulate,
     ) -> Result<()> {
-        self.time("softmax_cross_entropy", tensor_shape(&op.logits_desc()), 0, |b| {
+        self.time("softmax_cross_entropy", tensor_shape(&op.logits_desc()), Work::default(), |b| {
             b.softmax_cross_entropy(op, logits, targets, scalars, dlogits, metrics, accumulate)
         })
     }
 
     fn grad_norm(&mut self, params: &[Param<B::Buffer>], norm: &mut B::Buffer) -> Result<()> {
-        self.time("grad_norm", format!("{} tensors", params.len()), 0, |b| b.grad_norm(params, norm))
+        self.time("grad_norm", format!("{} tensors", params.len()), Work::default(), |b| {
+            b.grad_norm(params, norm)
+        })
     }
 
     fn update(
@@ -318,6 +355,9 @@ impl<B: Backend> Backend for Timed<B> {
         norm: Option<&B::Buffer>,
         params: &mut [Param<B::Buffer>],
     ) -> Result<()> {
-        self.time("update", format!("{} tensors", params.len()), 0, |b| b.update(rule, scalars, norm, params))
+        let bytes = parameters(&self.inner, params);
+        self.time("update", format!("{} tensors", params.len()), Work::bytes(bytes), |b| {
+            b.update(rule, scalars, norm, params)
+        })
     }
 }

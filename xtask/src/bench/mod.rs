@@ -53,14 +53,21 @@ pub(crate) struct Args {
     /// Write the table to this Markdown file, with the command, the hardware and the versions
     #[arg(long, value_name = "FILE", requires = "against")]
     md: Option<PathBuf>,
+    /// Say where the time of a step goes on the CPU and how far each part is from what the machine can do;
+    /// what follows `--` goes to that program, for example `--help` or `--md FILE`
+    #[arg(long, conflicts_with = "against")]
+    roofline: bool,
     /// Arguments for criterion, for example the name of a bench
     #[arg(last = true, conflicts_with = "against")]
-    criterion: Vec<OsString>,
+    rest: Vec<OsString>,
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
+    if args.roofline {
+        return crate::hand_over::package("resnet-benches", "roofline", args.rest);
+    }
     if args.against.is_empty() {
-        return announce(cargo().args(["bench", "-p", "resnet-benches", "--"]).args(&args.criterion));
+        return announce(cargo().args(["bench", "-p", "resnet-benches", "--"]).args(&args.rest));
     }
     if args.rounds == 0 || args.steps == 0 || args.threads == Some(0) {
         bail!("--rounds, --steps and --threads must be at least 1");

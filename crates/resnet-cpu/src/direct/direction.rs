@@ -69,6 +69,21 @@ impl Direction {
         Self { used: geometry.used(depth), geometry, backward, n: op.n(), groups, width, ways }
     }
 
+    /// The tiles it goes by, if it does.
+    pub(crate) fn tiling(&self) -> Option<Tiling> {
+        match self.ways {
+            Ways::Tiles(tiling, _) => Some(tiling),
+            Ways::Taps(_) | Ways::Pairs(_) => None,
+        }
+    }
+
+    /// Whether it sums f32 over all taps, none of which is on padding everywhere.
+    pub(crate) fn sums_all_taps(&self) -> bool {
+        let taps = self.geometry.window.0 * self.geometry.window.1;
+        let used: usize = self.used.iter().map(Range::len).sum();
+        matches!(self.ways, Ways::Taps(_)) && used == taps * self.groups.row
+    }
+
     /// How the output is cut.
     pub(crate) fn grid(&self) -> Grid {
         match &self.ways {

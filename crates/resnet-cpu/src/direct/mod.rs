@@ -6,6 +6,7 @@
 //! - [`panels`]: weights as the micro-kernel wants them. [`kept`]: those that stay so.
 //! - [`blocks`]: how an output is cut into cells that tasks write.
 //! - [`gather`]: forward and backward-data. [`weight`]: backward-weight, shared out by [`cut`].
+//! - [`single`]: forward with one picture.
 //! - [`direction`]: what forward and backward-data have in common, also with [tiles](crate::winograd).
 //! - this file: the three ops, from checked buffers to finished results.
 //!
@@ -20,6 +21,7 @@ pub(crate) mod geometry;
 mod groups;
 mod kept;
 pub(crate) mod panels;
+mod single;
 pub(crate) mod weight;
 
 use std::collections::{HashMap, HashSet};
@@ -45,6 +47,7 @@ use direction::Direction;
 use geometry::Geometry;
 use groups::Groups;
 use kept::Kept;
+use single::Single;
 use weight::WeightPass;
 
 /// Plans that outlive an op.
@@ -62,6 +65,9 @@ pub(crate) struct Direct {
 /// How one convolution is cut in each direction.
 struct Plan {
     forward: Direction,
+    /// Other ways forward, where there are one picture and no batch sums.
+    single: Option<Single>,
+    single_tiles: Option<winograd::single::Single>,
     backward: Direction,
     weight: Cut,
     /// Whether its plain sums multiply pairs of bf16.
@@ -100,6 +106,12 @@ impl Direct {
     /// Whether fast algorithms are used.
     pub(crate) fn winograd(&self) -> bool {
         self.winograd
+    }
+
+    /// Uses fast algorithms from here on.
+    pub(crate) fn use_winograd(&mut self) {
+        self.winograd = self.enabled;
+        self.plans.clear();
     }
 
     /// Whether these kernels compute an op: all convolutions but those with very large windows and groups of odd sizes.
@@ -144,6 +156,8 @@ impl Direct {
                 },
                 weight_pairs,
                 weight_tiles: tiling.map(|t| (t, winograd::weight::cut(op, &forward.geometry, t))),
+                single: Single::plan(op).filter(|_| forward.sums_all_taps()),
+                single_tiles: forward.tiling().and_then(|t| winograd::single::Single::plan(op, t)),
                 forward,
                 backward,
             })
@@ -176,19 +190,30 @@ impl Direct {
             panels: forward.panels_len().max(backward.panels_len()),
             weight_partials: 0,
         };
+        if let Some(single) = &plan.single {
+            need.scratch.a = single.output_len(op);
+            need.weight_partials = single.input_len(op);
+            need.partials = need.partials.max(op.k());
+        }
+        if let Some(single) = &plan.single_tiles {
+            need.scratch.grow(&single.scratch(op));
+            need.weight_partials = single.input_len();
+            need.partials = need.partials.max(op.k());
+        }
         need.scratch.grow(&forward.scratch());
         need.scratch.grow(&backward.scratch());
         let panels = forward.panels_len();
         let n_chunks = match &plan.weight_tiles {
             Some((tiling, cut)) => {
                 need.scratch.grow(&cut.scratch);
-                need.weight_partials = cut.n_chunks * winograd::weight::sums_len(op, *tiling);
+                need.weight_partials =
+                    need.weight_partials.max(cut.n_chunks * winograd::weight::sums_len(op, *tiling));
                 cut.n_chunks
             }
             None => {
                 let cut = &plan.weight;
                 need.scratch.grow(&cut.scratch);
-                need.weight_partials = cut.n_chunks * panels;
+                need.weight_partials = need.weight_partials.max(cut.n_chunks * panels);
                 cut.n_chunks
             }
         };
@@ -208,7 +233,7 @@ pub(crate) fn forward<E: Element>(
     sums: Option<&mut [f64]>,
 ) {
     let plan = engine.direct.plan(op);
-    let Engine { isa, threads, direct, partials, weights, panels, .. } = engine;
+    let Engine { isa, threads, direct, partials, weights, panels, weight_partials, .. } = engine;
     let (k, isa, forward) = (op.k(), *isa, &plan.forward);
     let len = forward.weights_len();
     let mut arrange =
@@ -220,6 +245,16 @@ pub(crate) fn forward<E: Element>(
     } else {
         direct.kept.get(op, w, len, arrange)
     };
+    if let Some(single) = plan.single.as_ref().filter(|_| sums.is_none()) {
+        let input = weight_partials.take(single.input_len(op));
+        let partials = grown(partials, k);
+        return single.forward((threads, op), &x, weights, input, epilogue, partials, y);
+    }
+    if let Some(single) = plan.single_tiles.as_ref().filter(|_| sums.is_none()) {
+        let values = weight_partials.take(single.input_len());
+        let (partials, of) = (grown(partials, k), (&*threads, op, &forward.geometry));
+        return single.forward(of, &x, weights, values, epilogue, partials, y);
+    }
     let grid = forward.grid();
     let partials = grown(partials, grid.len() * 3 * k);
     for_cells(threads, grid, k, y, partials, 3 * k, |cell, partial, scratch| {

@@ -7,6 +7,7 @@
 pub(crate) mod gemm;
 mod lanes;
 pub(crate) mod load;
+pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod product;
 pub(crate) mod product_bf16;

@@ -103,6 +103,7 @@ impl<R: Rows> Tiles<'_, R> {
         let input = Input {
             isa: self.isa,
             n: self.n,
+            first: 0,
             depth: self.depth,
             geometry: self.geometry,
             tiling: self.tiling,
@@ -187,6 +188,8 @@ pub(super) struct Input<'a> {
     pub(super) isa: Isa,
     /// Pictures of the tensor.
     pub(super) n: usize,
+    /// Channels: the first one, and how many.
+    pub(super) first: usize,
     pub(super) depth: usize,
     pub(super) geometry: &'a Geometry,
     pub(super) tiling: Tiling,
@@ -209,7 +212,7 @@ impl Input<'_> {
         let input = scratch.take((reach.len() * g.in_columns + 1) * step);
         let zero = input.len() - step;
         let pixels = reach.start * g.in_columns..reach.end * g.in_columns;
-        let patch = Patch { n: self.n, pixels, pictures, channels: 0..self.depth };
+        let patch = Patch { n: self.n, pixels, pictures, channels: self.first..self.first + self.depth };
         patch.eval(self.isa, source, input, self.depth, step);
         input[zero..].fill(0.0);
         let (tile_rows, tile_columns) = self.tiling.tiles((rows.len(), g.out.1));

@@ -3,7 +3,7 @@
 //! Read in this order:
 //! - [`matrices`]: the matrices, in exact fractions.
 //! - this file: which convolutions take which tile, and filters in panels.
-//! - [`gather`]: forward and backward-data. [`weight`]: backward-weight.
+//! - [`gather`]: forward and backward-data. [`weight`]: backward-weight. [`single`]: forward with one picture.
 //!
 //! The transforms are in [`kernels::winograd`](crate::kernels::winograd), and the products are those of the other kernels.
 //!
@@ -14,6 +14,7 @@
 
 pub(crate) mod gather;
 pub(crate) mod matrices;
+pub(crate) mod single;
 pub(crate) mod weight;
 
 use resnet_core::op::Conv2d;
@@ -72,11 +73,20 @@ pub(crate) fn tiling(op: &Conv2d, geometry: &Geometry, backward: bool, pairs: bo
     let before = if backward { (2 - top, 2 - left) } else { (top, left) };
     let tiling = Tiling { n: best(geometry, pairs)?, before };
     let (rows, columns) = tiling.tiles(geometry.out);
-    (op.n() * rows * columns >= MIN_ROWS).then_some(tiling)
+    let least = if !backward && fits_single(op) { MIN_ROWS_OF_ONE } else { MIN_ROWS };
+    (op.n() * rows * columns >= least).then_some(tiling)
+}
+
+/// Whether an op is forward with one picture, in channels that tasks can share out.
+fn fits_single(op: &Conv2d) -> bool {
+    op.n() == 1 && op.k().is_multiple_of(WIDTH) && op.c().is_multiple_of(16 * single::SLABS)
 }
 
 /// Fewer tiles over all pictures do not pay for filters that are up to four times as large as the kernels.
 const MIN_ROWS: usize = 64;
+
+/// The same where tasks read each filter once: two full tiles of the micro-kernel.
+const MIN_ROWS_OF_ONE: usize = 16;
 
 /// The tiles of backward-weight, if they are worth their transforms.
 pub(crate) fn weight_tiling(op: &Conv2d, geometry: &Geometry, pairs: bool) -> Option<Tiling> {

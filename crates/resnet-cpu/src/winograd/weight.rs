@@ -94,7 +94,7 @@ impl<E: Element> WeightPass<'_, E> {
         let n_rows = tile_rows * tile_columns * pictures.len();
         let Scratch { a, b, c: values, .. } = scratch;
         let values = values.take(products * (n_rows * c + PAD));
-        let input = Input { isa: self.isa, n: op.n(), depth: c, geometry: self.geometry, tiling };
+        let input = Input { isa: self.isa, n: op.n(), first: 0, depth: c, geometry: self.geometry, tiling };
         input.transform(&self.x, rows.clone(), pictures.clone(), a, values);
 
         let n_pixels = rows.len() * op.q();

@@ -342,8 +342,8 @@ fn print_profile<B: Backend>(timed: &Timed<B>, steps: usize, total: Duration) {
     let mut by_method: Vec<(&str, usize, Duration, u64)> = vec![];
     for (call, spent) in &report {
         match by_method.iter_mut().find(|m| m.0 == call.method) {
-            Some(m) => *m = (m.0, m.1 + spent.n_calls, m.2 + spent.time, m.3 + spent.flops),
-            None => by_method.push((call.method, spent.n_calls, spent.time, spent.flops)),
+            Some(m) => *m = (m.0, m.1 + spent.n_calls, m.2 + spent.time, m.3 + spent.work.flops),
+            None => by_method.push((call.method, spent.n_calls, spent.time, spent.work.flops)),
         }
     }
     by_method.sort_by_key(|m| std::cmp::Reverse(m.2));
@@ -363,7 +363,7 @@ fn print_profile<B: Backend>(timed: &Timed<B>, steps: usize, total: Duration) {
             (spent.n_calls / steps).to_string(),
             per_step(spent.time),
             share(spent.time),
-            rate(spent.flops, spent.time),
+            rate(spent.work.flops, spent.time),
         ];
         t.add_row(row);
     }
