@@ -4,7 +4,8 @@
 The network and the step are those of torch_step.py, which lies beside this file.
 Inputs are synthetic, on the device, and made once, outside the clock.
 Steps are queued without waiting for each other and timed together, after warm-up, compilation and capture.
-True f32 is asked for in f32: PyTorch would otherwise let cuDNN round to tf32.
+True f32 is asked for in f32: PyTorch would otherwise let cuDNN round to tf32, which is what tf32 is for.
+In f16 nothing scales the loss: GradScaler waits for the device in every step, and what is timed should be PyTorch's best.
 Prints one line of JSON on standard output.
 
     python3 torch_gpu_step.py --arch resnet50 --batch 256 --precision bf16 --way graph
@@ -29,7 +30,7 @@ def parse_args():
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--infer", action="store_true")
-    parser.add_argument("--precision", choices=["f32", "bf16"], default="bf16", help="bf16 is autocast")
+    parser.add_argument("--precision", choices=["f32", "tf32", "bf16", "f16"], default="bf16", help="of 16 bits: autocast")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--way", choices=WAYS, default="eager", help="eager, a CUDA graph of it, or a mode of torch.compile")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long to measure")
@@ -61,8 +62,8 @@ def captured(step):
 def main():
     args = parse_args()
     torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
     model, x, targets = torch_step.build(args)
     if args.way not in ("eager", "graph"):
         model = torch.compile(model, mode=None if args.way == "default" else args.way)

@@ -106,7 +106,8 @@ class CifarResNet(torch.nn.Sequential):
 def make_step(args, model, x, targets):
     """A function without arguments that does the work to be timed."""
     forward = torch.compile(model) if args.compile else model
-    autocast = torch.autocast(args.device, dtype=torch.bfloat16, enabled=args.precision == "bf16")
+    narrow = {"bf16": torch.bfloat16, "f16": torch.float16}.get(args.precision)
+    autocast = torch.autocast(args.device, dtype=narrow or torch.bfloat16, enabled=narrow is not None)
 
     if args.infer:
         model.eval()

@@ -7,9 +7,12 @@ use std::io::Write;
 use std::sync::OnceLock;
 
 use resnet_conformance::conformance;
+use resnet_core::DType;
 use resnet_cuda::CudaBackend;
 
 conformance!(backend());
+conformance!(bf16, backend(), DType::Bf16);
+conformance!(f16, backend(), DType::F16);
 
 fn backend() -> CudaBackend {
     let named = std::env::var("RESNET_TEST_MACHINE").unwrap_or_default();

@@ -24,6 +24,11 @@ impl Programs {
         Ok(Self { folder })
     }
 
+    /// A folder in the folder, which need not be there.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// A file of the folder.
     ///
     /// # Errors
@@ -47,10 +52,6 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn start(whole: Duration) -> Self {
         Self { start: Instant::now(), whole }
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.start.elapsed()
     }
 
     pub(crate) fn left(&self) -> Duration {

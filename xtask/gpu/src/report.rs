@@ -1,5 +1,6 @@
 //! The results file.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -39,16 +40,23 @@ struct Section {
     body: String,
 }
 
-/// What was found, step by step.
+/// What was found, step by step. It is on disk after every step, so that nothing is lost if the next one never ends.
 #[derive(Debug)]
 pub(crate) struct Report {
     target: Target,
+    file: PathBuf,
+    start: Instant,
     sections: Vec<Section>,
 }
 
 impl Report {
-    pub(crate) fn new(target: Target) -> Self {
-        Report { target, sections: Vec::new() }
+    pub(crate) fn new(target: Target, file: &Path) -> Self {
+        Report { target, file: file.to_owned(), start: Instant::now(), sections: Vec::new() }
+    }
+
+    /// Writes what there is so far.
+    pub(crate) fn write(&self) -> std::io::Result<()> {
+        std::fs::write(&self.file, self.markdown())
     }
 
     /// Adds what a step left.
@@ -68,6 +76,9 @@ impl Report {
 
     fn timed(&mut self, title: &str, outcome: Outcome, body: String, time: Duration) {
         self.sections.push(Section { title: title.to_owned(), outcome, seconds: time.as_secs_f64(), body });
+        if let Err(error) = self.write() {
+            eprintln!("   the results so far cannot be written to {}: {error}", self.file.display());
+        }
     }
 
     /// Whether nothing failed and a device was checked.
@@ -76,7 +87,7 @@ impl Report {
         !self.sections.iter().any(failed)
     }
 
-    pub(crate) fn markdown(&self, time: Duration) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let mut text = String::from("# GPU check\n\n");
         match self.target {
             Target::Device(_) => {}
@@ -90,7 +101,7 @@ impl Report {
             let outcome = outcome.text().replace('\n', " ").replace('|', "/");
             text.push_str(&format!("| {title} | {outcome} | {seconds:.1} |\n"));
         }
-        text.push_str(&format!("\nAll in {:.0} s.\n", time.as_secs_f64()));
+        text.push_str(&format!("\nAll in {:.0} s.\n", self.start.elapsed().as_secs_f64()));
         for Section { title, body, .. } in self.sections.iter().filter(|section| !section.body.is_empty()) {
             text.push_str(&format!("\n## {title}\n\n{}\n", body.trim_end()));
         }
@@ -109,13 +120,15 @@ mod tests {
 
     #[test]
     fn failure_is_seen_and_named() {
-        let mut report = Report::new(Target::Device(0));
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = folder.path().join("results.md");
+        let mut report = Report::new(Target::Device(0), &file);
         report.step("one", || Ok((Outcome::Passed, "body".to_owned())));
         report.add("two", Outcome::left_out("no tool"), "");
         assert!(report.passed());
         report.step("three", || anyhow::bail!("a | b\nc"));
         assert!(!report.passed());
-        let text = report.markdown(Duration::from_secs(1));
+        let text = std::fs::read_to_string(&file).expect("is written as it goes");
         assert!(text.contains("| one | passed |") && text.contains("| two | left out: no tool |"), "{text}");
         assert!(text.contains("| three | **failed**: a / b c |"), "{text}");
         assert!(text.contains("## one\n\nbody\n") && !text.contains("## two"), "{text}");

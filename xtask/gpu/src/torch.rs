@@ -10,14 +10,15 @@ use crate::Target;
 use crate::programs::{Clock, Programs, run};
 use crate::timing::Case;
 
-/// PyTorch's ways, the cheapest to try first.
-const WAYS: [(&str, &str); 5] = [
-    ("eager", "eager, channels-last"),
-    ("graph", "eager, channels-last, CUDA graph"),
-    ("default", "torch.compile"),
-    ("reduce-overhead", "torch.compile, reduce-overhead"),
-    ("max-autotune", "torch.compile, max-autotune"),
-];
+/// One of PyTorch's ways, for people.
+pub(crate) fn name(way: &str) -> String {
+    match way {
+        "eager" => "eager, channels-last".into(),
+        "graph" => "eager, channels-last, CUDA graph".into(),
+        "default" => "torch.compile".into(),
+        mode => format!("torch.compile, {mode}"),
+    }
+}
 
 /// Longest for one way; compilation takes most of it.
 const LIMIT: Duration = Duration::from_secs(75);
@@ -27,34 +28,19 @@ pub(crate) fn usual_python() -> PathBuf {
     std::env::var_os("RESNET_TORCH_PYTHON").map_or_else(|| "python3".into(), PathBuf::from)
 }
 
-/// Seconds per step in each way, or why there are none.
-pub(crate) fn all(
-    target: Target,
-    case: &Case,
-    programs: &Programs,
-    python: &Path,
-    clock: &Clock,
-) -> Vec<(&'static str, Result<f64, String>)> {
-    // Without a device there is nothing to capture, and compiling says nothing.
-    let ways = if target == Target::Emulator { &WAYS[..1] } else { &WAYS[..] };
-    let time = |way: &str| -> Result<f64> {
-        let limit = clock.left().min(LIMIT);
-        if limit < Duration::from_secs(5) {
-            bail!("not run: the time was over");
-        }
-        one(target, case, way, programs, python, limit)
-    };
-    ways.iter().map(|&(way, name)| (name, time(way).map_err(|error| format!("{error:#}")))).collect()
-}
-
-fn one(
+/// Seconds per step in one way.
+pub(crate) fn one(
     target: Target,
     case: &Case,
     way: &str,
     programs: &Programs,
     python: &Path,
-    limit: Duration,
+    clock: &Clock,
 ) -> Result<f64> {
+    let limit = clock.left().min(LIMIT);
+    if limit < Duration::from_secs(5) {
+        bail!("not run: the time was over");
+    }
     let mut command = Command::new(python);
     command.arg(programs.file("torch_gpu_step.py")?).args(["--way", way, "--arch", case.arch]);
     let numbers = [
@@ -66,7 +52,7 @@ fn one(
     for (name, value) in numbers {
         command.arg(name).arg(value.to_string());
     }
-    command.args(["--precision", if case.bf16 { "bf16" } else { "f32" }]);
+    command.args(["--precision", case.precision.name()]);
     if case.infer {
         command.arg("--infer");
     }

@@ -52,6 +52,11 @@ pub(crate) fn pack(args: Args) -> Result<()> {
     }
     let (parent, name) = (folder.parent().unwrap_or(&folder), folder.file_name().unwrap_or_default());
     announce(Command::new("tar").arg("-czf").arg(&args.file).arg("-C").arg(parent).arg(name))?;
+    let bytes = fs::metadata(&args.file).map_or(0, |file| file.len());
+    println!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    if bytes > MOST_BYTES {
+        println!("That is more than the 64 MiB that some machines take at a time.");
+    }
     println!(
         "{} has everything but PyTorch. On the machine with the GPU:\n\
          \n    tar -xzf {}\n    {}/run --md results.md\n",
@@ -79,6 +84,8 @@ fn build() -> Result<PathBuf> {
     for (test, name) in TESTS {
         copy(&test_program(test)?, &folder.join(name))?;
     }
+    // The set for the tutorial's run, where it is here; the check knows where sets lie.
+    announce(Command::new(folder.join(CHECK)).arg("--carry").arg(folder.join("fashion-mnist")))?;
     for script in SCRIPTS {
         copy(&root().join("benches/baseline").join(script), &folder.join(script))?;
     }
@@ -91,6 +98,9 @@ fn build() -> Result<PathBuf> {
     announce(Command::new("chmod").arg("+x").arg(folder.join("run")))?;
     Ok(folder)
 }
+
+/// Most bytes of an archive that the machines with a GPU take at a time.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Builds a test program of `resnet-cuda` and says where it is.
 fn test_program(test: &str) -> Result<PathBuf> {
@@ -107,7 +117,10 @@ fn test_program(test: &str) -> Result<PathBuf> {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     // A program that runs cannot be written over, but its name can be given to another.
     let _ = fs::remove_file(to);
-    fs::copy(from, to)
-        .map(drop)
-        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    if from.starts_with(target_dir()) {
+        // What debuggers want is most of a program; where there is no `strip`, the archive is larger.
+        let _ = Command::new("strip").arg(to).status();
+    }
+    Ok(())
 }

@@ -1,0 +1,174 @@
+//! The tutorial's whole run: ResNet-18 on Fashion-MNIST at 96 pixels for five epochs, with the pictures on the device.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use resnet_train::data::{Dataset, InMemory, Known};
+use resnet_train::metrics::EpochRecord;
+use resnet_train::recipe::{Precision, Recipe};
+use resnet_train::trainer::{Event, Outcome as Ended, Trainer};
+
+use crate::Target;
+use crate::programs::Programs;
+use crate::report::{Outcome, Report};
+use crate::training::open;
+
+/// What the run must reach, and how fast it is wanted to be, in seconds: an epoch, and all of it after start-up.
+const ACCURACY: f64 = 0.914;
+const EPOCH_SECONDS: f64 = 0.5;
+const SECONDS: f64 = 5.0;
+
+pub(crate) fn run_all(report: &mut Report, target: Target, programs: &Programs) {
+    for (name, precision) in [("bf16", Precision::Bf16), ("f16", Precision::F16)] {
+        report.step(&format!("The tutorial's run, {name}"), || run(target, programs, precision));
+    }
+}
+
+fn run(target: Target, programs: &Programs, precision: Precision) -> Result<(Outcome, String)> {
+    let (mut recipe, data) = match target {
+        Target::Device(_) => {
+            let mut recipe = Recipe::load("d2l-fashion-mnist-96")?;
+            let carried = programs.folder("fashion-mnist");
+            recipe.data.dir = carried.is_dir().then_some(carried);
+            let data = recipe.open_data().context("gpu-pack carries the set where it is there")?;
+            recipe.run.eval_batch = Some(500);
+            (recipe, data)
+        }
+        Target::Emulator => (small(), squares()?),
+    };
+    recipe.train.precision = precision;
+    // The loss is looked at when an epoch ends, so that the host never holds the device back.
+    (recipe.run.log_every, recipe.run.check_every) = (1000, 1000);
+    let started = Instant::now();
+    let mut trainer = Trainer::new(open(target)?, recipe, data)?;
+    let start_up = started.elapsed().as_secs_f64();
+    let feeding = trainer.feeding().unwrap_or_default();
+    ensure!(feeding.contains("on the device"), "the pictures are not on the device: {feeding}");
+    let mut epochs: Vec<EpochRecord> = vec![];
+    let started = Instant::now();
+    let mut watch = |event: &Event<'_>| {
+        if let Event::Epoch(record) = event {
+            epochs.push((*record).clone());
+        }
+    };
+    let ended = trainer.train(&mut watch, &|| false)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let Ended::Finished { best: Some(best) } = ended else { anyhow::bail!("ended as {ended:?}") };
+
+    let mut text = format!(
+        "{feeding}.\n\n| epoch | loss | train accuracy | test accuracy | seconds | of testing |\n|--:|--:|--:|--:|--:|--:|\n"
+    );
+    for record in &epochs {
+        text.push_str(&format!(
+            "| {} | {:.4} | {:.4} | {:.4} | {:.3} | {:.3} |\n",
+            record.epoch,
+            record.loss,
+            record.train_accuracy,
+            record.test.map_or(f64::NAN, |test| test.accuracy),
+            record.time.seconds,
+            record.time.test_seconds
+        ));
+    }
+    let fastest = epochs.iter().map(|record| record.time.seconds).fold(f64::INFINITY, f64::min);
+    text.push_str(&format!(
+        "\nStart-up {start_up:.1} s; training and testing {seconds:.2} s ({SECONDS} s is the aim); the fastest epoch {fastest:.3} s \
+         ({EPOCH_SECONDS} s is the aim); best test accuracy {:.4}.\n",
+        best.accuracy
+    ));
+    if let Some(scale) = trainer.loss_scale()? {
+        text.push_str(&format!(
+            "Loss scale {} at the end, {} steps left out.\n",
+            scale.scale, scale.skipped_steps
+        ));
+    }
+    let wanted = if target == Target::Emulator { 0.0 } else { ACCURACY };
+    let outcome = match best.accuracy >= wanted {
+        true => Outcome::Passed,
+        false => Outcome::Failed(format!("a test accuracy of {:.4}; {wanted} is wanted", best.accuracy)),
+    };
+    Ok((outcome, text))
+}
+
+/// Copies the set, compressed as it is published. Where it is not here, says so.
+pub(crate) fn carry(folder: &Path) -> Result<()> {
+    let set = Known::FashionMnist;
+    let from = match set.find(None) {
+        Ok(from) => from,
+        Err(error) => {
+            println!("the tutorial's run will be left out: {error}");
+            return Ok(());
+        }
+    };
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for file in set.files() {
+        let path = file.path_in(&from);
+        let to = folder.join(path.file_name().unwrap_or_default());
+        std::fs::copy(&path, &to).with_context(|| format!("cannot copy {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// For a rehearsal: some steps of a small network.
+fn small() -> Recipe {
+    let mut recipe = Recipe::default();
+    recipe.model.arch = "resnet8-cifar".into();
+    (recipe.train.epochs, recipe.train.batch) = (2, 4);
+    (recipe.augment.pad_crop, recipe.augment.flip) = (1, 0.5);
+    recipe.run.eval_batch = Some(4);
+    recipe
+}
+
+/// Pictures whose class is where they are bright.
+fn squares() -> Result<Dataset> {
+    let part = |n: usize| -> Result<Arc<InMemory>> {
+        let pixels =
+            (0..n * 64).map(|i| if (i / 32) % 2 == (i / 64) % 2 { 200 } else { (i % 50) as u8 }).collect();
+        let labels = (0..n).map(|i| (i % 2) as u8).collect();
+        Ok(Arc::new(InMemory::new("squares", (8, 8, 1), pixels, labels, 2)?))
+    };
+    let classes = vec!["top".to_owned(), "bottom".to_owned()];
+    Ok(Dataset::new("squares", "made up", classes, part(10)?, part(6)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same steps with pictures on the device and from the loader, in three precisions: weights and log agree to the bit.
+    #[test]
+    fn pictures_on_the_device_change_nothing() {
+        if resnet_cuda::machine::emulator::compiler().is_none() {
+            eprintln!("SKIPPED: no C++ compiler, so no emulator");
+            return;
+        }
+        for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+            let train = |on_device: bool| {
+                let mut recipe = small();
+                (recipe.train.precision, recipe.run.on_device) = (precision, on_device);
+                let backend = open(Target::Emulator).expect("the kernels compile");
+                let mut trainer = Trainer::new(backend, recipe, squares().expect("is valid")).expect("fits");
+                let feeding = trainer.feeding().expect("this backend keeps pictures");
+                assert_eq!(feeding.contains("on the device"), on_device, "{feeding}");
+                let mut losses = vec![];
+                let mut watch = |event: &Event<'_>| {
+                    if let Event::Step(progress) = event {
+                        losses.push(progress.loss);
+                    }
+                };
+                let ended = trainer.train(&mut watch, &|| false).expect("trains");
+                assert!(matches!(ended, Ended::Finished { .. }), "{ended:?}");
+                (losses, trainer.values().expect("copied"), trainer.best())
+            };
+            let (on_device, loaded) = (train(true), train(false));
+            assert!(
+                !on_device.0.is_empty() && on_device.0.iter().all(|loss| loss.is_finite()),
+                "{:?}",
+                on_device.0
+            );
+            assert!(on_device == loaded, "{precision:?}: {:?} in place of {:?}", on_device.0, loaded.0);
+        }
+    }
+}
