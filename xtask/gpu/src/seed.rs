@@ -135,6 +135,9 @@ fn squares() -> Result<Dataset> {
 
 #[cfg(test)]
 mod tests {
+    use resnet_train::run::RunDir;
+    use resnet_train::trainer::ResumePolicy;
+
     use super::*;
 
     /// The same steps with pictures on the device and from the loader, in three precisions: weights and log agree to the bit.
@@ -170,5 +173,56 @@ mod tests {
             );
             assert!(on_device == loaded, "{precision:?}: {:?} in place of {:?}", on_device.0, loaded.0);
         }
+    }
+
+    fn half(overrides: &[&str]) -> Trainer<resnet_cuda::CudaBackend> {
+        let mut recipe = small();
+        recipe.train.precision = Precision::F16;
+        recipe.apply(overrides).expect("is valid");
+        let backend = open(Target::Emulator).expect("the kernels compile");
+        Trainer::new(backend, recipe, squares().expect("is valid")).expect("fits")
+    }
+
+    /// A run in half precision that is stopped and resumed ends with the same bits, its loss scale among them.
+    #[test]
+    fn a_loss_scale_survives_a_stop() {
+        if resnet_cuda::machine::emulator::compiler().is_none() {
+            eprintln!("SKIPPED: no C++ compiler, so no emulator");
+            return;
+        }
+        let mut quiet = |_: &Event<'_>| {};
+        let mut whole = half(&[]);
+        whole.train(&mut quiet, &|| false).expect("trains");
+        let wanted = (whole.loss_scale().expect("copied"), whole.values().expect("copied"));
+        assert_eq!(wanted.0.map(|state| state.good_steps), Some(4.0));
+
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("run");
+        let mut first = half(&[]);
+        first.start_in(RunDir::create(&path).expect("is empty")).expect("starts");
+        let stopped = first.train(&mut quiet, &|| true).expect("trains");
+        assert!(matches!(stopped, Ended::Stopped { step: 1 }), "{stopped:?}");
+        drop(first);
+        let mut second = half(&[]);
+        let resumed = RunDir::resume(&path).expect("holds a run");
+        second.resume_from(resumed, ResumePolicy::Exact).expect("goes on");
+        assert_eq!(second.loss_scale().expect("copied").map(|state| state.good_steps), Some(1.0));
+        second.train(&mut quiet, &|| false).expect("trains");
+        assert!((second.loss_scale().expect("copied"), second.values().expect("copied")) == wanted);
+    }
+
+    /// Inputs that overflow half precision: no look at the loss ends the run, each step halves the scale, and an epoch without a single
+    /// good step is an error.
+    #[test]
+    fn a_loss_that_overflows_tries_smaller_scales() {
+        if resnet_cuda::machine::emulator::compiler().is_none() {
+            eprintln!("SKIPPED: no C++ compiler, so no emulator");
+            return;
+        }
+        let mut trainer = half(&["data.mean=[0.0]", "data.std=[1e-8]"]);
+        let ended = trainer.train(&mut |_: &Event<'_>| {}, &|| false);
+        assert!(matches!(ended, Err(resnet_train::Error::NonFinite { step: 2, .. })), "{ended:?}");
+        let state = trainer.loss_scale().expect("copied").expect("half precision has one");
+        assert_eq!((state.scale, state.skipped_steps), (65536.0 / 4.0, 2.0));
     }
 }
