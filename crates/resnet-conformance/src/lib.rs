@@ -51,7 +51,7 @@ pub const F32: resnet_core::DType = resnet_core::DType::F32;
 /// conformance!(bf16, Reference::<f32>::default(), DType::Bf16);
 /// ```
 ///
-/// `RESNET_CONFORMANCE_CASES` sets how many cases each law tries.
+/// `RESNET_CONFORMANCE_CASES` sets how many cases each law tries, a number after the type how many it usually does.
 #[macro_export]
 macro_rules! conformance {
     ($make:expr) => {
@@ -62,7 +62,7 @@ macro_rules! conformance {
             #[allow(unused_imports)]
             use super::*;
 
-            $crate::conformance!(@activations $make, $crate::F32);
+            $crate::conformance!(@activations $make, $crate::F32, $crate::laws::CASES);
             $crate::conformance!(@tests $make;
                 gather_is_ingest_of_the_windows = device::gather_is_ingest_of_the_windows,
                 loss_scale_follows_its_rule = device::loss_scale_follows_its_rule,
@@ -83,15 +83,18 @@ macro_rules! conformance {
         }
     };
     ($module:ident, $make:expr, $dtype:expr) => {
+        $crate::conformance!($module, $make, $dtype, $crate::laws::CASES);
+    };
+    ($module:ident, $make:expr, $dtype:expr, $cases:expr) => {
         mod $module {
             #[allow(unused_imports)]
             use super::*;
 
-            $crate::conformance!(@activations $make, $dtype);
+            $crate::conformance!(@activations $make, $dtype, $cases);
         }
     };
-    (@activations $make:expr, $dtype:expr) => {
-        $crate::conformance!(@typed $make, $dtype;
+    (@activations $make:expr, $dtype:expr, $cases:expr) => {
+        $crate::conformance!(@typed $make, $dtype, $cases;
             transfers_keep_every_bit = elementwise::transfers_keep_every_bit,
             ingest_matches_reference = elementwise::ingest_matches_reference,
             combine_matches_reference = elementwise::combine_matches_reference,
@@ -132,11 +135,11 @@ macro_rules! conformance {
             }
         )*
     };
-    (@typed $make:expr, $dtype:expr; $($test:ident = $file:ident::$law:ident,)*) => {
+    (@typed $make:expr, $dtype:expr, $cases:expr; $($test:ident = $file:ident::$law:ident,)*) => {
         $(
             #[test]
             fn $test() {
-                $crate::laws::$file::$law(|| $make, $dtype);
+                $crate::laws::with_cases($cases, || $crate::laws::$file::$law(|| $make, $dtype));
             }
         )*
     };

@@ -25,6 +25,8 @@ mod probe;
 pub mod sums;
 pub mod update;
 
+use std::cell::Cell;
+
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use resnet_core::Backend;
@@ -34,9 +36,20 @@ use crate::lab::{Case, Worst, compare};
 /// How many cases each law tries, unless `RESNET_CONFORMANCE_CASES` says otherwise.
 pub const CASES: u32 = 256;
 
+thread_local! {
+    static USUAL_CASES: Cell<u32> = const { Cell::new(CASES) };
+}
+
+/// Holds a law, with another number of cases where `RESNET_CONFORMANCE_CASES` says nothing: for backends that take their time.
+pub fn with_cases(cases: u32, law: impl FnOnce()) {
+    let before = USUAL_CASES.replace(cases);
+    law();
+    USUAL_CASES.set(before);
+}
+
 fn cases() -> u32 {
     match std::env::var("RESNET_CONFORMANCE_CASES") {
-        Err(_) => CASES,
+        Err(_) => USUAL_CASES.get(),
         Ok(text) => match text.parse() {
             Ok(n) => n,
             Err(_) => panic!("RESNET_CONFORMANCE_CASES is `{text}`, a number of cases is wanted"),
