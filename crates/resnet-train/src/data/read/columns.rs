@@ -2,7 +2,7 @@
 //! a number whose name stands in the metadata.
 //!
 //! Columns have no random access, so the pictures are copied once, still encoded, into memory and beyond a limit into a
-//! temporary file. Pages may be plain, Snappy, gzip or LZ4; other compressions are refused by name.
+//! temporary file. Pages may be plain or compressed with anything but LZO, which nobody writes any more and no library here reads.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,13 +63,9 @@ fn read(path: &Path, kept: &mut Kept, items: &mut Vec<(u32, Label)>) -> Result<O
     for group in 0..metadata.num_row_groups() {
         for column in [picture, label] {
             let chunk = metadata.row_group(group).column(column);
-            if !matches!(
-                chunk.compression(),
-                Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::GZIP(_) | Compression::LZ4_RAW
-            ) {
-                let found =
-                    format!("the column `{}` compressed with {}", chunk.column_path(), chunk.compression());
-                let wanted = "none, Snappy, gzip or LZ4: write it anew with compression=\"snappy\"";
+            if chunk.compression() == Compression::LZO {
+                let found = format!("the column `{}` compressed with LZO", chunk.column_path());
+                let wanted = "another compression, such as zstd: write it anew with compression=\"zstd\"";
                 return Err(Error::format(&shown, found, wanted));
             }
         }

@@ -37,7 +37,8 @@ def part(levels, labels):
 part([0, 10, 20, 30, 40], [0, 1, 2, 0, 1]).to_parquet(str(data / "train-00000-of-00001.parquet"))
 part([50, 60], [1, 0]).to_parquet(str(data / "test-00000-of-00001.parquet"))
 table = pa.table(dict(img=[png(1), png(2)], label=[0, 1]))
-pq.write_table(table, HERE / "zstd.parquet", compression="zstd")
+for codec in ["none", "snappy", "gzip", "lz4", "zstd", "brotli"]:
+    pq.write_table(table, HERE / f"{codec}.parquet", compression=codec)
 pq.write_table(pa.table(dict(img=[png(1), None], label=[0, 1])), HERE / "null.parquet")
 pq.write_table(pa.table(dict(x=[1, 2])), HERE / "plain.parquet")
 
