@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The network is made to fit the data: its classes, its channels, the size of the recipe.
     let start = resnet::starting_weights(&mut recipe, &data, &Options::default())?;
+    println!("{}", start.report.source);
     start.report.notes.iter().for_each(|note| println!("{note}"));
 
     let mut trainer = Trainer::fine_tune(CpuBackend::new(None)?, recipe, data, start.values)?;

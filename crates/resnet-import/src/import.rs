@@ -7,6 +7,7 @@ use resnet_core::weights::{Metadata, describe, write_graph};
 use resnet_core::zoo::{ResNetSpec, Variant};
 use resnet_core::{Graph, Preprocessing};
 
+use crate::beside::Beside;
 use crate::checksum;
 use crate::classes;
 use crate::container::Archive;
@@ -131,7 +132,7 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported> {
         notes.extend(checksum::verify(path)?);
     }
     let archive = Archive::open(path)?;
-    let mut imported = import_archive(archive, options).map_err(|e| match e {
+    let mut imported = import_described(archive, options, Beside::of(path)).map_err(|e| match e {
         Error::Unrecognised(why) => Error::Unrecognised(format!("{}: {why}", path.display())),
         Error::Mismatch { mut report } => {
             report.file = path.to_owned();
@@ -145,16 +146,20 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported> {
     Ok(imported)
 }
 
-/// As [`import`], from an open container.
+/// As [`import`], from an open container, beside which nothing is looked for.
 ///
 /// # Errors
 /// As [`import`].
-pub fn import_archive(mut archive: Archive, options: &Options) -> Result<Imported> {
+pub fn import_archive(archive: Archive, options: &Options) -> Result<Imported> {
+    import_described(archive, options, Beside::default())
+}
+
+fn import_described(mut archive: Archive, options: &Options, beside: Beside) -> Result<Imported> {
     let Some(found) = unwrap::find(archive.entries(), options.source, options.prefix.as_deref()) else {
         return Err(Error::Unrecognised(unrecognised(&archive, options)));
     };
-    let mut report = Report::default();
-    report.notes.push(format!("{}: {}", archive.format(), found.dialect));
+    let mut report =
+        Report { source: format!("{}: {}", archive.format(), found.dialect), ..Report::default() };
     if !found.prefix.is_empty() {
         report.notes.push(format!("taken from `{}`", found.prefix));
     }
@@ -167,8 +172,14 @@ pub fn import_archive(mut archive: Archive, options: &Options) -> Result<Importe
         .rename(&found.tensors)
         .map_err(|why| Error::Unrecognised(format!("looks like {}, but {why}", found.dialect)))?;
     let placed = place(&found, renamed, &mut report);
-    let (file_spec, stored) = file_spec(&archive, &placed, found.dialect, options)?;
-    let names = match classes::stored(archive.metadata(), file_spec.classes)? {
+    let (mut file_spec, stored) = file_spec(&archive, &placed, found.dialect, options)?;
+    // What the file says itself goes before what stands beside it.
+    let beside = if stored.is_some() { Beside::default() } else { beside.for_classes(file_spec.classes) };
+    if let Some((height, width)) = beside.pictures.as_ref().and_then(|p| p.size) {
+        file_spec = file_spec.size(height, width);
+    }
+    report.notes.extend(beside.notes);
+    let names = match classes::stored(archive.metadata(), file_spec.classes)?.or(beside.classes) {
         None if found.dialect.knows_imagenet() && file_spec.classes == 1000 => Some(classes::imagenet()),
         names => names,
     };
@@ -182,9 +193,10 @@ pub fn import_archive(mut archive: Archive, options: &Options) -> Result<Importe
     }
 
     let (spec, values) = adapt::adapt(file_spec, values, options, &mut report.notes)?;
-    let preprocessing = match stored {
-        Some(stored) => stored.for_channels(spec.channels).for_size(spec.height, spec.width),
-        None => found.dialect.preprocessing(spec.height, spec.width, spec.channels),
+    let preprocessing = match (stored, &beside.pictures) {
+        (Some(stored), _) => stored.for_channels(spec.channels).for_size(spec.height, spec.width),
+        (None, Some(pictures)) => pictures.at(spec.height, spec.width, spec.channels),
+        (None, None) => found.dialect.preprocessing(&spec, options.source),
     };
     preprocessing.check(spec.channels, spec.height, spec.width)?;
     report.fresh_head |= spec.classes != file_classes;

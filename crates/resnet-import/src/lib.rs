@@ -16,10 +16,12 @@
 //! 5. `adapt`: other classes, channels or sizes.
 //!
 //! [`import()`] goes through them all. [`resnet_core::Preprocessing`] says how pictures become input and travels with the weights;
-//! `profile` has the ways of the libraries.
+//! `profile` has the ways of the libraries, `beside` what a `config.json` says that
+//! lies beside the weights.
 #![forbid(unsafe_code)]
 
 mod adapt;
+mod beside;
 mod checksum;
 pub mod classes;
 pub mod container;

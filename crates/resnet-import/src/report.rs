@@ -30,7 +30,9 @@ pub struct Report {
     pub described: bool,
     /// Whether the classifier starts fresh: another number of classes was wanted, or the file has none.
     pub fresh_head: bool,
-    /// Container, library and how the network was chosen, one line each; then every change that was made to the weights.
+    /// The container and whose names the tensors have: `PyTorch zip: torchvision (or timm resnet)`.
+    pub source: String,
+    /// What else was found, one line each; then every change that was made to the weights.
     pub notes: Vec<String>,
     /// Parameters of the network that were taken from the file.
     pub n_fitting: usize,

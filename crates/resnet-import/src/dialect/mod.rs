@@ -16,12 +16,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use resnet_core::Preprocessing;
-use resnet_core::zoo::{Conventions, InitScheme, Variant};
+use resnet_core::zoo::{Conventions, InitScheme, ResNetSpec, Stem, Variant};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Why;
 use crate::layout::Layout;
-use crate::profile::Profile;
+use crate::profile::{self, Profile};
 
 /// Where weights come from, as far as the user says it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,16 +235,23 @@ impl Dialect {
         !matches!(self, Dialect::D2l | Dialect::KerasOrder | Dialect::PaddleTutorial)
     }
 
-    /// How its networks want their pictures, for a size of rows and columns.
-    pub(crate) fn preprocessing(self, height: usize, width: usize, channels: usize) -> Preprocessing {
+    /// How its networks want their pictures. Of networks with torchvision's names, timm's are those with a deep stem, and
+    /// those that are said to be.
+    pub(crate) fn preprocessing(self, spec: &ResNetSpec, source: Source) -> Preprocessing {
         let profile = match self {
+            Dialect::TimmV2 => return profile::timm(spec),
+            Dialect::Torchvision
+                if source == Source::Timm || matches!(spec.stem, Stem::Deep | Stem::Tiered) =>
+            {
+                return profile::timm(spec);
+            }
             Dialect::Torchvision | Dialect::PaddleVision => Profile::Imagenet,
             Dialect::HuggingFace => Profile::ImagenetBicubic,
-            Dialect::TimmV2 | Dialect::KerasV2 => Profile::Symmetric,
+            Dialect::KerasV2 => Profile::Symmetric,
             Dialect::KerasV1 | Dialect::KerasLegacy => Profile::Caffe,
             Dialect::D2l | Dialect::KerasOrder | Dialect::PaddleTutorial => Profile::Unit,
         };
-        profile.at(height, width, channels)
+        profile.at(spec.height, spec.width, spec.channels)
     }
 }
 

@@ -4,7 +4,7 @@ use resnet::{Starting, starting_weights};
 use resnet_train::data::Dataset;
 use resnet_train::recipe::{DEFAULT, Recipe};
 
-use super::{NetworkArgs, WeightsArgs, quoted};
+use super::{NetworkArgs, WeightsArgs, quoted, tell};
 
 /// The flags of fine-tuning; each sets a field of the recipe's table `[finetune]`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -71,7 +71,7 @@ impl FinetuneArgs {
     ) -> anyhow::Result<Starting> {
         let options = self.weights.source.options(network)?;
         let start = starting_weights(recipe, data, &options)?;
-        start.report.notes.iter().for_each(|note| eprintln!("{note}"));
+        tell(&start.report);
         Ok(start)
     }
 }

@@ -42,7 +42,7 @@ impl ModelArgs {
     /// Reads the model at a path, a run directory or a weights file. Returns the file, too.
     pub(crate) fn read(&self, path: &Path) -> anyhow::Result<(PathBuf, Model)> {
         let (path, opened) = self.weights.open(path, &self.network)?;
-        tell(&opened);
+        tell(&opened.report);
         let mut model = opened.model;
         self.complete(&mut model).with_context(|| path.display().to_string())?;
         Ok((path, model))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use resnet::Opened;
 use resnet_core::zoo::ResNetSpec;
-use resnet_import::{Options, Source};
+use resnet_import::{Options, Report, Source};
 
 use super::NetworkArgs;
 use crate::exit::usage;
@@ -81,13 +81,15 @@ impl WeightsArgs {
     ) -> anyhow::Result<(ResNetSpec, Option<Opened>)> {
         let Some(path) = &self.weights else { return Ok((network.spec(default)?, None)) };
         let (_, opened) = self.open(path, network)?;
-        tell(&opened);
+        tell(&opened.report);
         Ok((opened.model.spec.clone(), Some(opened)))
     }
 }
 
-/// What was found in another library's file and changed, a line each. A file of this project goes without saying.
-pub(crate) fn tell(opened: &Opened) {
-    let n_quiet = if opened.report.described { 1 } else { 0 };
-    opened.report.notes.iter().skip(n_quiet).for_each(|note| eprintln!("{note}"));
+/// What was found in another library's file and changed, a line each. A file of this project goes without saying whose it is.
+pub(crate) fn tell(report: &Report) {
+    if !report.described {
+        eprintln!("{}", report.source);
+    }
+    report.notes.iter().for_each(|note| eprintln!("{note}"));
 }

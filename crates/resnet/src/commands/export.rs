@@ -60,7 +60,7 @@ pub(crate) fn run(args: ExportArgs) -> anyhow::Result<()> {
         return Err(crate::exit::usage("no weights; name a file"));
     };
     let (_, opened) = args.weights.open(file, &args.network)?;
-    tell(&opened);
+    tell(&opened.report);
     let (spec, values, metadata) = (&opened.model.spec, &opened.model.values, opened.model.metadata()?);
     let library = match args.to {
         Target::Torchvision => Some(Library::Torchvision),

@@ -91,7 +91,7 @@ pub(crate) fn run(mut args: ForwardArgs) -> anyhow::Result<()> {
     args.network.size = Some(Size { height: h, width: w });
 
     let (file, opened) = args.weights.open(&weights, &args.network)?;
-    tell(&opened);
+    tell(&opened.report);
     let (spec, values) = (opened.model.spec, opened.model.values);
     if spec.channels != c {
         bail!(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use resnet_import::{Error, Options, import};
 
-use crate::args::{NetworkArgs, SourceArgs, label};
+use crate::args::{NetworkArgs, SourceArgs, label, tell};
 use crate::view::output;
 
 /// Read weights of PyTorch, timm, Keras, Paddle or Hugging Face.
@@ -60,9 +60,7 @@ pub(crate) fn run(args: ImportArgs) -> anyhow::Result<()> {
         });
         return output::lines([serde_json::to_string_pretty(&json)?]);
     }
-    for note in &imported.report.notes {
-        eprintln!("{note}");
-    }
+    tell(&imported.report);
     eprintln!("pictures: {}", imported.preprocessing);
     eprintln!("{}: {}, in {}", label(&imported.spec), imported.report, args.output.display());
     Ok(())
