@@ -77,8 +77,17 @@ impl PictureReader {
         let mut picture = Picture::default();
         decode::decode(bytes, &mut picture)
             .map_err(|reason| PictureError::Decode { path: path.to_owned(), reason })?;
-        if self.channels == 1 {
-            decode::to_grey(&mut picture);
+        self.fit(picture)
+    }
+
+    /// The same for a picture that is decoded already, grey or in colour.
+    ///
+    /// # Errors
+    /// [`PictureError::Size`] for a size that cannot be resized.
+    pub fn fit(&mut self, mut picture: Picture) -> Result<Vec<u8>, PictureError> {
+        match self.channels {
+            1 => decode::to_grey(&mut picture),
+            _ => decode::to_colour(&mut picture),
         }
         // Nothing in the pipeline is random; the interface wants a stream all the same.
         self.pipeline.apply(&mut picture, &mut self.scratch, &mut Stream::new(0, Purpose::Augment, 0, 0))?;

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use resnet_train::recipe::{DEFAULT, DataRecipe};
+use resnet_train::recipe::{DEFAULT, DataRecipe, Recipe};
 
 use super::quoted;
+use crate::exit::usage;
 
 /// The flags that say which data, for every command that reads a set.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -57,6 +58,23 @@ impl DataArgs {
         all
     }
 
+    /// The recipe of the run at a path, or that of nothing in particular, with this data in place of what it was trained on.
+    ///
+    /// # Errors
+    /// If neither the path is a run nor these flags say which data.
+    pub(crate) fn for_model(&self, model: &Path) -> anyhow::Result<Recipe> {
+        let trained = model.join("recipe.toml");
+        let is_run = model.is_dir() && trained.exists();
+        if self.data.is_none() && !is_run {
+            return Err(usage(
+                "a weights file does not say what it was trained on; say what to test it on with --data",
+            ));
+        }
+        let mut recipe = if is_run { Recipe::read(&trained)? } else { Recipe::default() };
+        self.apply(&mut recipe.data);
+        Ok(recipe)
+    }
+
     /// Changes what a run was trained on. Another set has its own places and its own split.
     pub(crate) fn apply(&self, data: &mut DataRecipe) {
         match self.named() {
@@ -79,7 +97,6 @@ impl DataArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use resnet_train::recipe::Recipe;
 
     fn recipe(data: &str) -> DataRecipe {
         let args = DataArgs { data: Some(data.into()), ..DataArgs::default() };

@@ -11,7 +11,7 @@ use resnet_train::classifier::Classifier;
 use resnet_train::data::{Dataset, Loader};
 use resnet_train::evaluate::Evaluation;
 use resnet_train::model::Model;
-use resnet_train::recipe::{Recipe, Size};
+use resnet_train::recipe::Size;
 
 use crate::args::{DataArgs, DeviceArgs, ModelArgs, Precision, label};
 use crate::exit::usage;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
     let named = args.model.as_ref().or(args.model_args.weights.weights.as_ref());
     let path = named.cloned().map_or_else(runs::newest, Ok)?;
     let (file, model) = args.model_args.read(&path)?;
-    let mut recipe = recipe(&args, &path)?;
+    let mut recipe = args.data.for_model(&path)?;
     recipe.model.size = Some(Size { height: model.spec.height, width: model.spec.width });
     recipe.run.eval_batch = Some(args.batch);
     recipe.run.workers = args.workers;
@@ -113,20 +113,6 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
         eprintln!("confusion matrix drawn in {}", svg.display());
     }
     Ok(())
-}
-
-/// What says which data, and how it is read.
-fn recipe(args: &EvalArgs, path: &Path) -> anyhow::Result<Recipe> {
-    let trained = path.join("recipe.toml");
-    let mut recipe =
-        if path.is_dir() && trained.exists() { Recipe::read(&trained)? } else { Recipe::default() };
-    if args.data.data.is_none() && !trained.exists() {
-        return Err(usage(
-            "a weights file does not say what it was trained on; say what to test it on with --data",
-        ));
-    }
-    args.data.apply(&mut recipe.data);
-    Ok(recipe)
 }
 
 /// Whether the data has classes of the model in another order or number, as a part of them has.

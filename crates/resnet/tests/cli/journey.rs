@@ -152,9 +152,53 @@ fn pictures_come_from_everywhere_and_answers_go_anywhere() {
     std::fs::create_dir(at("empty")).unwrap();
     predict(&[&at("empty")]).refused(2, &["empty", "no picture files"]);
     predict(&[&at("*.gif")]).refused(2, &["no file matches"]);
-    resnet(["predict", &weights]).refused(2, &["taken for the model"]);
+    resnet(["predict", &weights]).refused(2, &["taken for the model", "--data"]);
+    resnet(["predict"]).refused(2, &[]);
     resnet(["predict", &at("a.png"), &at("a.png")]).refused(1, &["a.png", "not a weights file"]);
     predict(&["--classes", "9", &at("a.png")]).refused(2, &["4 classes", "wants 9"]);
+}
+
+/// A whole set, with its labels beside the answers, and a broken picture in it.
+#[test]
+fn answers_for_a_set_have_its_labels() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| text(home.path().join(name));
+    weights(at("w.safetensors").as_ref(), 4, false);
+    for (class, n) in [("cat", 3), ("dog", 2)] {
+        std::fs::create_dir_all(at(&format!("set/{class}"))).unwrap();
+        for i in 0..n {
+            let path = at(&format!("set/{class}/{i}.png"));
+            image::GrayImage::from_pixel(14, 13, image::Luma([90 * i])).save(path).unwrap();
+        }
+    }
+    let (weights, set) = (at("w.safetensors"), at("set"));
+    let base = ["predict", "--weights", &weights, "--data", &set, "--top", "1", "--batch", "2"];
+    let predict = |more: &[&str]| resnet(base.iter().chain(more));
+    let csv = predict(&["--csv", "--part", "all"]).done();
+    let rows: Vec<&str> = csv.lines().collect();
+    assert_eq!((rows[0], rows.len()), ("file,rank,class,index,probability,error,label", 6));
+    let count = |label: &str| rows.iter().filter(|r| r.ends_with(label)).count();
+    assert_eq!((count(",cat"), count(",dog")), (3, 2), "{csv}");
+    // The same picture alone gets the same answer.
+    let alone = resnet([&base[..3], &["--csv", "--top", "1", &at("set/dog/1.png")]].concat()).done();
+    let row = alone.lines().nth(1).unwrap();
+    assert!(rows.contains(&format!("{row},dog").as_str()), "{row} is not in {csv}");
+
+    let test: Vec<serde_json::Value> = predict(&["--json", "--split", "0.34"])
+        .done()
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(test.iter().map(|l| l["label"].as_str().unwrap()).collect::<Vec<_>>(), ["cat", "dog"]);
+    let table = predict(&["--part", "train", "--split", "0.34"]).done();
+    assert!(table.contains("label") && table.lines().count() == 5, "{table}");
+
+    predict(&[&at("set/cat/0.png")]).refused(2, &["0.png", "--data"]);
+    predict(&["--split", "0"]).refused(2, &["no picture in this part", "--part all"]);
+    std::fs::write(at("set/cat/1.png"), "no picture").unwrap();
+    let answer = predict(&["--json", "--part", "all"]);
+    answer.refused(1, &["1.png"]);
+    assert_eq!(answer.stdout.lines().count(), 5, "the others are answered");
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub(super) enum Form {
 #[derive(Debug, Serialize)]
 pub(super) struct Seen {
     pub(super) file: PathBuf,
+    /// The class that a set says it is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) label: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) predictions: Vec<Prediction>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +38,8 @@ pub(super) struct Prediction {
 /// Answers as they come: lines are written at once, a table at the end, when the widths are known.
 pub(super) struct Answers {
     form: Form,
+    /// Whether there is a column of labels.
+    labelled: bool,
     count: usize,
     kept: Vec<Seen>,
     errors: Vec<String>,
@@ -44,10 +49,12 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn new(form: Form) -> Self {
-        let mut answers = Self { form, count: 0, kept: vec![], errors: vec![], failed: None, unheard: false };
+    pub(super) fn new(form: Form, labelled: bool) -> Self {
+        let (kept, errors) = (vec![], vec![]);
+        let mut answers = Self { form, labelled, count: 0, kept, errors, failed: None, unheard: false };
         if form == Form::Csv {
-            answers.write(&csv_line(["file", "rank", "class", "index", "probability", "error"]));
+            let header = ["file", "rank", "class", "index", "probability", "error"];
+            answers.write(&csv_line(&header, labelled.then_some("label")));
         }
         answers
     }
@@ -84,7 +91,7 @@ impl Answers {
             return Err(e);
         }
         if self.form == Form::Table {
-            output::lines([text(&self.kept)])?;
+            output::lines([text(&self.kept, self.labelled)])?;
         }
         Ok(self.errors)
     }
@@ -102,48 +109,51 @@ impl Answers {
 }
 
 fn csv_rows(seen: &Seen) -> Vec<String> {
-    let file = show(&seen.file);
+    let (file, label) = (show(&seen.file), seen.label.as_deref());
     if let Some(error) = &seen.error {
-        return vec![csv_line([&file, "", "", "", "", error])];
+        return vec![csv_line(&[&file, "", "", "", "", error], label)];
     }
     let row = |(i, p): (usize, &Prediction)| {
-        csv_line([
-            &file,
-            &(i + 1).to_string(),
-            &p.class,
-            &p.index.to_string(),
-            &p.probability.to_string(),
-            "",
-        ])
+        let (rank, index, probability) =
+            ((i + 1).to_string(), p.index.to_string(), p.probability.to_string());
+        csv_line(&[&file, &rank, &p.class, &index, &probability, ""], label)
     };
     seen.predictions.iter().enumerate().map(row).collect()
 }
 
-/// A line as RFC 4180 has it.
-fn csv_line(fields: [&str; 6]) -> String {
+/// A line as RFC 4180 has it; the label, if there are labels, is its last field.
+fn csv_line(fields: &[&str; 6], label: Option<&str>) -> String {
     let mut writer = csv::Writer::from_writer(vec![]);
     // Writing to memory cannot fail, and fields of one record have no other length than themselves.
-    let written = writer.write_record(fields).ok().and_then(|()| writer.into_inner().ok());
+    let written = writer.write_record(fields.iter().copied().chain(label)).ok();
+    let written = written.and_then(|()| writer.into_inner().ok());
     written.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 /// Cells of a bar for a probability of 1.
 const BAR: f32 = 12.0;
 
-/// One line per picture and class, the picture's name on its first.
-fn text(seen: &[Seen]) -> String {
-    let mut t = table::with_header(&["picture", "class", "probability", ""]);
+/// One line per picture and class, the picture's name and its label on its first.
+fn text(seen: &[Seen], labelled: bool) -> String {
+    let columns = |name: String, label: String, rest: [String; 3]| {
+        std::iter::once(name).chain(labelled.then_some(label)).chain(rest).collect::<Vec<_>>()
+    };
+    let header =
+        columns("picture".into(), "label".into(), ["class".into(), "probability".into(), String::new()]);
+    let mut t = table::with_header(&header.iter().map(String::as_str).collect::<Vec<_>>());
     for s in seen {
+        let (file, label) = (show(&s.file), s.label.clone().unwrap_or_default());
         if s.error.is_some() {
-            t.add_row([show(&s.file), "could not be read".into(), String::new(), String::new()]);
+            let rest = ["could not be read".into(), String::new(), String::new()];
+            t.add_row(columns(file.clone(), label.clone(), rest));
         }
         for (i, p) in s.predictions.iter().enumerate() {
-            let name = if i == 0 { show(&s.file) } else { String::new() };
+            let (file, label) = if i == 0 { (file.clone(), label.clone()) } else { Default::default() };
             let bar = "▇".repeat((p.probability * BAR).round() as usize);
-            t.add_row([name, p.class.clone(), format!("{:.4}", p.probability), bar]);
+            t.add_row(columns(file, label, [p.class.clone(), format!("{:.4}", p.probability), bar]));
         }
     }
-    table::right_aligned(t, &[2])
+    table::right_aligned(t, &[if labelled { 3 } else { 2 }])
 }
 
 fn show(path: &Path) -> String {
@@ -157,9 +167,14 @@ mod tests {
     #[test]
     fn names_with_commas_and_quotes_stay_one_field() {
         let prediction = Prediction { class: "cat, \"big\"".into(), index: 7, probability: 0.5 };
-        let seen = Seen { file: "a,b.png".into(), predictions: vec![prediction], error: None };
+        let seen = Seen { file: "a,b.png".into(), label: None, predictions: vec![prediction], error: None };
         assert_eq!(csv_rows(&seen), ["\"a,b.png\",1,\"cat, \"\"big\"\"\",7,0.5,\n"]);
-        let broken = Seen { file: "x.png".into(), predictions: vec![], error: Some("cut".into()) };
+        let broken =
+            Seen { file: "x.png".into(), label: None, predictions: vec![], error: Some("cut".into()) };
         assert_eq!(csv_rows(&broken), ["x.png,,,,,cut\n"]);
+        let labelled = Seen { label: Some("dog".into()), ..broken };
+        assert_eq!(csv_rows(&labelled), ["x.png,,,,,cut,dog\n"]);
+        let table = text(&[labelled], true);
+        assert!(table.lines().any(|l| l.split_whitespace().take(3).eq(["x.png", "dog", "could"])), "{table}");
     }
 }

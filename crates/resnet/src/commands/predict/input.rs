@@ -1,21 +1,81 @@
-//! What is to be looked at: files, folders, patterns and standard input become a list of pictures.
+//! What is to be looked at: files, folders, patterns, standard input and whole sets become a list of pictures.
 
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
-use resnet::picture;
+use resnet::picture::{self, PictureReader};
+use resnet_train::data::{Dataset, Picture, Source};
 
 use crate::exit::usage;
 
 /// A picture to look at.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Input {
-    /// Its file, or `-`.
+    /// Its file, `-`, or its name in a set.
     pub(super) path: PathBuf,
-    /// What is in it, if it does not lie in a file.
-    pub(super) content: Option<Vec<u8>>,
+    /// The class that a set says it is of.
+    pub(super) label: Option<String>,
+    content: Content,
+}
+
+/// Where a picture lies.
+#[derive(Clone, Debug)]
+enum Content {
+    File,
+    Memory(Vec<u8>),
+    Set(Arc<dyn Source>, usize),
+}
+
+/// Which pictures of a set.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Part {
+    #[default]
+    Test,
+    Train,
+    All,
+}
+
+impl Input {
+    fn file(path: PathBuf) -> Self {
+        Self { path, label: None, content: Content::File }
+    }
+
+    /// The pixels that the network reads, or why there are none.
+    pub(super) fn read(&self, reader: &mut PictureReader) -> Result<Vec<u8>, String> {
+        match &self.content {
+            Content::File => reader.read(&self.path).map_err(|e| e.to_string()),
+            Content::Memory(bytes) => reader.decode(&self.path, bytes).map_err(|e| e.to_string()),
+            Content::Set(source, index) => {
+                let mut picture = Picture::default();
+                source.read(*index, &mut picture).map_err(|e| e.to_string())?;
+                reader.fit(picture).map_err(|e| e.to_string())
+            }
+        }
+    }
+}
+
+/// The pictures of a set, in its order.
+pub(super) fn of_set(data: &Dataset, part: Part) -> anyhow::Result<Vec<Input>> {
+    let parts: &[&Arc<dyn Source>] = match part {
+        Part::Test => &[&data.test],
+        Part::Train => &[&data.train],
+        Part::All => &[&data.train, &data.test],
+    };
+    let one = |source: &Arc<dyn Source>, index: usize| Input {
+        path: source.name(index).into(),
+        label: Some(data.classes[source.label(index) as usize].clone()),
+        content: Content::Set(Arc::clone(source), index),
+    };
+    let all: Vec<Input> = parts.iter().flat_map(|s| (0..s.len()).map(|i| one(s, i))).collect();
+    match all.is_empty() {
+        true => {
+            Err(usage(format!("{}: no picture in this part; --part all looks at all of them", data.name)))
+        }
+        false => Ok(all),
+    }
 }
 
 /// All pictures that these paths mean, in their order, each once.
@@ -43,7 +103,7 @@ fn from_stream(bytes: Vec<u8>, found: &mut Vec<Input>) -> anyhow::Result<()> {
         return Err(usage("standard input is empty; a picture or a list of paths wanted, one a line"));
     }
     if image::guess_format(&bytes).is_ok() {
-        found.push(Input { path: "-".into(), content: Some(bytes) });
+        found.push(Input { path: "-".into(), label: None, content: Content::Memory(bytes) });
         return Ok(());
     }
     let Ok(text) = String::from_utf8(bytes) else {
@@ -67,7 +127,7 @@ fn from_path(path: &Path, found: &mut Vec<Input>) -> anyhow::Result<()> {
     } else {
         vec![path.to_owned()]
     };
-    found.extend(files.into_iter().map(|path| Input { path, content: None }));
+    found.extend(files.into_iter().map(Input::file));
     Ok(())
 }
 
@@ -118,7 +178,7 @@ mod tests {
     fn a_stream_is_a_picture_or_a_list() {
         let mut found = vec![];
         from_stream(b"\x89PNG\r\n\x1a\n...".to_vec(), &mut found).unwrap();
-        assert_eq!((found[0].path.to_str(), found[0].content.is_some()), (Some("-"), true));
+        assert!(found[0].path.to_str() == Some("-") && matches!(found[0].content, Content::Memory(_)));
         found.clear();
         from_stream(b"a.png\n\n  b.png \r\n".to_vec(), &mut found).unwrap();
         assert_eq!(found.iter().map(|i| i.path.to_str().unwrap()).collect::<Vec<_>>(), ["a.png", "b.png"]);

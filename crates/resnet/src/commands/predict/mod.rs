@@ -3,7 +3,7 @@
 mod answer;
 mod input;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use resnet::backend::{Job, dispatch};
 use resnet::picture::PictureReader;
@@ -11,11 +11,11 @@ use resnet_core::Backend;
 use resnet_train::classifier::Classifier;
 use resnet_train::model::Model;
 
-use crate::args::{DeviceArgs, ModelArgs, Precision, label};
+use crate::args::{DataArgs, DeviceArgs, ModelArgs, Precision, label};
 use crate::exit::usage;
 use crate::view::progress::Progress;
 use answer::{Answers, Form, Prediction, Seen};
-use input::Input;
+use input::{Input, Part};
 
 /// Say what is in pictures.
 ///
@@ -28,12 +28,21 @@ use input::Input;
   resnet predict runs/fashion-sample-1 pictures/ --top 1 --json
   resnet predict --weights resnet50-0676ba61.pth 'holiday/*.jpg' --csv > seen.csv
   resnet predict --weights resnet50-0676ba61.pth - < cat.jpg
+  resnet predict runs/photos-1 --data shards/ --part all --json > answers.jsonl
   find . -name '*.png' | resnet predict runs/fashion-sample-1 -")]
 pub(crate) struct PredictArgs {
     /// A run directory or a weights file, if there is no --weights; then pictures: files, folders, patterns such as
     /// 'a/*.jpg', or - for standard input, which is a picture or a list of paths
-    #[arg(value_name = "MODEL|PICTURE", required = true)]
+    #[arg(value_name = "MODEL|PICTURE", required_unless_present = "data")]
     paths: Vec<PathBuf>,
+
+    /// In place of pictures: a whole set; answers then have the set's label beside them
+    #[command(flatten)]
+    data: DataArgs,
+
+    /// Which part of the set is looked at
+    #[arg(long, value_enum, default_value_t, requires = "data", help_heading = "Data")]
+    part: Part,
 
     /// Classes to name for each picture
     #[arg(long, value_name = "K", default_value_t = 3)]
@@ -63,20 +72,37 @@ pub(crate) struct PredictArgs {
 }
 
 impl PredictArgs {
-    /// The model, and what is to be looked at.
+    /// The model, and the pictures that are named.
     fn split(&self) -> anyhow::Result<(PathBuf, &[PathBuf])> {
         let (model, pictures) = match (&self.model_args.weights.weights, self.paths.as_slice()) {
             (Some(weights), all) => (weights, all),
             (None, [model, pictures @ ..]) => (model, pictures),
-            (None, []) => return Err(usage("no model and no pictures")),
+            (None, []) => {
+                return Err(usage("no model; name a run directory, or a weights file by --weights"));
+            }
         };
-        if pictures.is_empty() {
-            return Err(usage(format!(
-                "{} is taken for the model; name pictures after it: files, folders, patterns, or - for standard input",
+        match (pictures, &self.data.data) {
+            ([], None) => Err(usage(format!(
+                "{} is taken for the model; name pictures after it: files, folders, patterns, or - for standard input; or a \
+                 whole set by --data",
                 model.display()
-            )));
+            ))),
+            ([picture, ..], Some(_)) => Err(usage(format!(
+                "pictures are named ({}) and a set by --data; one of the two wanted",
+                picture.display()
+            ))),
+            _ => Ok((model.clone(), pictures)),
         }
-        Ok((model.clone(), pictures))
+    }
+
+    /// What is to be looked at.
+    fn inputs(&self, model: &Path, pictures: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
+        if self.data.data.is_none() {
+            return input::find(pictures);
+        }
+        let data = self.data.for_model(model)?.data.open()?;
+        eprintln!("data: {}", data.describe());
+        input::of_set(&data, self.part)
     }
 }
 
@@ -85,7 +111,7 @@ pub(crate) fn run(args: PredictArgs) -> anyhow::Result<()> {
         return Err(usage("--batch and --top must be at least 1"));
     }
     let (path, pictures) = args.split()?;
-    let inputs = input::find(pictures)?;
+    let inputs = args.inputs(&path, pictures)?;
     let (_, model) = args.model_args.read(&path)?;
     eprintln!("{}, {} classes; pictures: {}", label(&model.spec), model.spec.classes, model.preprocessing);
     let form = match (args.json, args.csv) {
@@ -120,7 +146,7 @@ impl Job for Predict {
         let batch = self.args.batch.min(self.inputs.len());
         let mut classifier = Classifier::new(backend, &self.model, batch, self.args.precision.dtype())?;
         let mut progress = Progress::new("predicting", 0, self.inputs.len() as u64);
-        let mut answers = Answers::new(self.form);
+        let mut answers = Answers::new(self.form, self.args.data.data.is_some());
         for inputs in self.inputs.chunks(batch) {
             let seen = self.predict(&mut reader, &mut classifier, inputs)?;
             progress.above(|| answers.add(seen));
@@ -144,11 +170,8 @@ impl Predict {
     ) -> anyhow::Result<Vec<Seen>> {
         let (mut pixels, mut n_good, mut errors) = (vec![], 0, vec![]);
         for input in inputs {
-            let read = match &input.content {
-                Some(bytes) => reader.decode(&input.path, bytes),
-                None => reader.read(&input.path),
-            };
-            errors.push(read.as_ref().err().map(ToString::to_string));
+            let read = input.read(reader);
+            errors.push(read.as_ref().err().cloned());
             if let Ok(picture) = read {
                 pixels.extend(picture);
                 n_good += 1;
@@ -160,6 +183,7 @@ impl Predict {
             let row = if error.is_none() { rows.next() } else { None };
             Seen {
                 file: input.path.clone(),
+                label: input.label.clone(),
                 predictions: row.map_or(vec![], |row| self.most_probable(row)),
                 error,
             }
