@@ -44,7 +44,7 @@ pub(super) fn members(
     let damaged = |e: std::io::Error| {
         Error::format(&shown, format!("cannot be read on: {e}"), "an undamaged tar archive")
     };
-    let mut archive = Archive::new(reader);
+    let mut archive = Archive::new(Tail { reader, zeros: 0 });
     let mut seen = HashSet::new();
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
@@ -75,7 +75,30 @@ pub(super) fn members(
         let (len, start) = (entry.size(), entry.raw_file_position());
         member(name, len, start, &mut entry)?;
     }
+    if archive.into_inner().zeros < BLOCK {
+        return Err(Error::format(&shown, "no end of the archive: it is cut off", "a whole tar archive"));
+    }
     Ok(())
+}
+
+/// Bytes of a block. An archive ends with blocks of zeros, by which one is known that was cut between two members.
+const BLOCK: usize = 512;
+
+/// A reader that knows how many zeros it has read last.
+struct Tail {
+    reader: Box<dyn Read>,
+    zeros: usize,
+}
+
+impl Read for Tail {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.reader.read(into)?;
+        self.zeros = match into[..n].iter().rposition(|byte| *byte != 0) {
+            Some(last) => n - last - 1,
+            None => self.zeros.saturating_add(n),
+        };
+        Ok(n)
+    }
 }
 
 /// What belongs to one sample: its picture, and what says its class.
