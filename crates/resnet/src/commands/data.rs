@@ -72,7 +72,7 @@ pub(crate) fn run(args: DataCommand) -> anyhow::Result<()> {
     if args.json {
         output::lines([serde_json::to_string_pretty(&survey::json(&data, &found, stats))?])?;
     } else {
-        output::lines([survey::text(&data, &found, stats)])?;
+        output::lines([survey::text(&data, &found, stats, recipe.data.path.as_deref())])?;
     }
     if let Some(path) = &args.sheet {
         let svg = sheet(&data, args.per_class)?;

@@ -40,14 +40,18 @@ pub fn sheet(data: &Dataset, per_class: usize) -> Result<String> {
             of.push(index);
         }
     }
+    let mut counts = vec![0usize; data.n_classes()];
+    (0..source.len()).for_each(|i| counts[source.label(i) as usize] += 1);
     let n_rows = data.n_classes().min(MAX_CLASSES);
+    let some =
+        if n_rows < data.n_classes() { format!(", of which {n_rows} are drawn") } else { String::new() };
     let (width, height) = (NAMES + per_class * (SIDE + GAP) + GAP, 40 + n_rows * (SIDE + GAP) + GAP);
     let mut svg = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="sans-serif">
 <rect width="100%" height="100%" fill="#ffffff"/>
 <text x="{GAP}" y="26" font-size="18" fill="#222222">{}</text>
 "##,
-        escaped(&format!("{}, {} classes", data.name, data.n_classes()))
+        escaped(&format!("{}, {} classes{some}", data.name, data.n_classes()))
     );
     let (mut picture, mut scratch) = (Picture::default(), Scratch::default());
     for (row, indices) in members.iter().enumerate().take(n_rows) {
@@ -55,9 +59,12 @@ pub fn sheet(data: &Dataset, per_class: usize) -> Result<String> {
         let name = shortened(&data.classes[row]);
         svg += &format!(
             r##"<text x="{GAP}" y="{}" font-size="14" fill="#222222">{}</text>
+<text x="{GAP}" y="{}" font-size="11" fill="#777777">{} pictures</text>
 "##,
-            y + SIDE / 2 + 5,
-            escaped(&name)
+            y + SIDE / 2,
+            escaped(&name),
+            y + SIDE / 2 + 16,
+            counts[row],
         );
         let mut column = 0;
         for index in indices {

@@ -1,5 +1,7 @@
 //! What was found in a set, for people and for programs.
 
+use std::path::Path;
+
 use resnet_train::data::{ChannelStats, Dataset, Duplicate, PartSurvey, Survey};
 use serde_json::{Value, json};
 
@@ -46,11 +48,16 @@ pub(crate) fn json(data: &Dataset, found: &Survey, stats: Option<&ChannelStats>)
     })
 }
 
-/// Classes, sizes, what is wrong, mean and standard deviation.
-pub(crate) fn text(data: &Dataset, found: &Survey, stats: Option<&ChannelStats>) -> String {
+/// Classes, sizes, what is wrong, mean and standard deviation. Pictures are named as below `root`.
+pub(crate) fn text(
+    data: &Dataset,
+    found: &Survey,
+    stats: Option<&ChannelStats>,
+    root: Option<&Path>,
+) -> String {
     let mut parts = vec![classes(data, found), sizes(found)];
-    parts.push(broken(found));
-    parts.push(duplicates(data, found));
+    parts.push(broken(found, root));
+    parts.push(duplicates(data, found, root));
     if let Some(stats) = stats {
         let list = |v: &[f32]| v.iter().map(|x| format!("{x:.4}")).collect::<Vec<_>>().join(" ");
         parts.push(format!("mean         {}\nstd          {}", list(&stats.mean), list(&stats.std)));
@@ -120,13 +127,19 @@ fn sizes(found: &Survey) -> String {
     table::right_aligned(t, &[1]) + &extremes.unwrap_or_default()
 }
 
-fn broken(found: &Survey) -> String {
+/// A picture's name without what all of them begin with.
+fn below<'a>(root: Option<&Path>, name: &'a str) -> &'a str {
+    let Some(root) = root.and_then(Path::to_str) else { return name };
+    name.strip_prefix(root).unwrap_or(name).trim_start_matches(['/', '\\', ':', ' '])
+}
+
+fn broken(found: &Survey, root: Option<&Path>) -> String {
     let all: Vec<&(String, String)> = found.train.broken.iter().chain(&found.test.broken).collect();
-    let named = |(name, why): &&(String, String)| format!("  {name}: {why}");
+    let named = |(name, why): &&(String, String)| format!("  {}: {why}", below(root, name));
     listed("broken", &all.iter().map(named).collect::<Vec<_>>(), "none")
 }
 
-fn duplicates(data: &Dataset, found: &Survey) -> String {
+fn duplicates(data: &Dataset, found: &Survey, root: Option<&Path>) -> String {
     let group = |d: &Duplicate| {
         let mark = match (d.is_leak(), d.is_contradiction()) {
             (true, true) => "in both parts, with different classes: ",
@@ -135,8 +148,8 @@ fn duplicates(data: &Dataset, found: &Survey) -> String {
             (false, false) => "",
         };
         let name = |(_, name, label): &(bool, String, u32)| match d.is_contradiction() {
-            true => format!("{name} ({})", data.classes[*label as usize]),
-            false => name.clone(),
+            true => format!("{} ({})", below(root, name), data.classes[*label as usize]),
+            false => below(root, name).to_owned(),
         };
         format!("  {mark}{}", d.pictures.iter().map(name).collect::<Vec<_>>().join(" = "))
     };

@@ -55,7 +55,7 @@ impl Found {
         let shown = path.display().to_string();
         let n: usize = self.listings.iter().map(|l| l.items.len()).sum();
         if n == 0 {
-            let left = left_out(&self.left_out);
+            let left = left_out(&shown, &self.left_out);
             return Err(Error::format(&shown, format!("{} without a picture{left}", self.kind), "pictures"));
         }
         if n > MAX_PICTURES {
@@ -70,8 +70,9 @@ impl Found {
             .collect();
         let name = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = name.file_stem().map_or(shown.clone(), |n| n.to_string_lossy().into_owned());
+        let name = name.strip_suffix(".tar").map(str::to_owned).unwrap_or(name); // of `.tar.gz`
         let of = |part| parts.iter().find(|(p, _)| *p == Some(part)).map(|(_, s)| s.clone());
-        let left = left_out(&self.left_out);
+        let left = left_out(&shown, &self.left_out);
         let held_out = [Part::Validation, Part::Test].into_iter().find_map(|p| Some((p, of(p)?)));
         let several = parts.len() > 1;
         if several && parts.iter().any(|(part, _)| part.is_none()) {
@@ -103,12 +104,15 @@ impl Found {
     }
 }
 
-/// Says what is there and not read, in a few words.
-fn left_out(names: &[String]) -> String {
+/// Says what is there and not read, in a few words; names are those below the set's own.
+fn left_out(root: &str, names: &[String]) -> String {
+    let below = |name: &str| {
+        name.strip_prefix(root).unwrap_or(name).trim_start_matches(['/', '\\', ':', ' ']).to_owned()
+    };
     match names {
         [] => String::new(),
-        [one] => format!("; {one} is not read"),
-        [first, more @ ..] => format!("; {first} and {} more files are not read", more.len()),
+        [one] => format!("; {} is not read", below(one)),
+        [first, more @ ..] => format!("; {} and {} more files are not read", below(first), more.len()),
     }
 }
 
