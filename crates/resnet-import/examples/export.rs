@@ -1,7 +1,7 @@
 //! Networks of a folder, written for other libraries, which `scripts/check_export.py` then loads there.
 //!
 //!     python crates/resnet-import/scripts/parity.py torchvision DIR     and the other frameworks
-//!     cargo run --release -p resnet-import --example export -- DIR OUT
+//!     cargo run --release -p resnet-import --example export -- DIR OUT [NAME…]
 //!     python crates/resnet-import/scripts/check_export.py DIR OUT
 
 use std::error::Error;
@@ -17,8 +17,9 @@ use resnet_import::{Imported, Options, import_archive};
 use serde_json::Value;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let [folder, out] = &std::env::args().skip(1).collect::<Vec<_>>()[..] else {
-        return Err("usage: export DIR OUT".into());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, out, names @ ..] = &arguments[..] else {
+        return Err("usage: export DIR OUT [NAME…]".into());
     };
     std::fs::create_dir_all(out)?;
     let mut cases: Vec<_> = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
@@ -30,6 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (Some(name), Some(file)) = (text("name"), text("file")) else {
             return Err("no name or no file".into());
         };
+        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
+            continue;
+        }
         let io = Reader::new(File::open(Path::new(folder).join(format!("{name}.io.safetensors")))?)?;
         let shape = io.header().tensors.get("input").map(|t| t.shape.clone()).unwrap_or_default();
         let [_, _, h, w] = shape[..] else { return Err("four dimensions of input wanted".into()) };

@@ -1,6 +1,7 @@
 """Loads what `cargo run -p resnet-import --example export` wrote, in onnxruntime, torchvision and timm.
 
-    python check_export.py DIR OUT       (needs onnx, onnxruntime, torch, torchvision, timm, safetensors)
+    python check_export.py DIR OUT                        (needs onnx, onnxruntime, torch, torchvision, timm, safetensors)
+    python check_export.py DIR OUT --exporter COMMAND     writes each network by COMMAND DIR OUT NAME, and removes it afterwards
 
 DIR holds the inputs and logits of parity.py, OUT the exported files. Weights are loaded with strict=True; ONNX files pass the
 checker and run at two batch sizes. Prints a Markdown table and fails if a difference exceeds 1e-4 of the largest logit.
@@ -8,6 +9,7 @@ checker and run at two batch sizes. Prints a Markdown table and fails if a diffe
 
 import json
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -20,6 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 folder, out = map(pathlib.Path, sys.argv[1:3])
+exporter = sys.argv[4:] if sys.argv[3:4] == ["--exporter"] else []
 worst_allowed = 1e-4
 failed = []
 
@@ -56,12 +59,14 @@ for case in sorted(folder.glob("*.json")):
     name = info["name"]
     with safe_open(folder / f"{name}.io.safetensors", "np") as io:
         x, wanted = io.get_tensor("input"), io.get_tensor("logits")
+    if exporter:
+        subprocess.run([*exporter, folder, out, name], check=True, stdout=sys.stderr)
     rows = []
     for suffix in ("", "-folded"):
         path = out / f"{name}{suffix}.onnx"
         if path.exists():
             rows.append((f"ONNX{suffix}", f"onnxruntime {onnxruntime.__version__}", onnx_difference(path, x, wanted)))
-    for library, version in [("torchvision", torchvision.__version__), ("timm", timm.__version__)]:
+    for library, version in [("torchvision", torchvision.__version__.split("+")[0]), ("timm", timm.__version__)]:
         path = out / f"{name}.{library}.safetensors"
         if not path.exists():
             continue
@@ -78,4 +83,7 @@ for case in sorted(folder.glob("*.json")):
         print(f"| {name} | {file} | {loader} | {worst:.1e} |", flush=True)
         if not worst < worst_allowed:
             failed.append((name, file))
+    if exporter:
+        for ending in (".onnx", "-folded.onnx", ".torchvision.safetensors", ".timm.safetensors"):
+            (out / f"{name}{ending}").unlink(missing_ok=True)
 sys.exit(f"differ: {failed}" if failed else 0)

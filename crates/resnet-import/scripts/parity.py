@@ -1,9 +1,10 @@
 """What the frameworks themselves compute, with random weights, for `cargo run -p resnet-import --example parity -- DIR`.
 
-    python parity.py torchvision|timm|hugging-face|d2l|keras|paddle DIR [NAME...]
+    python parity.py torchvision|timm|hugging-face|d2l|keras|paddle DIR [--keep] [NAME...]
 
 For every network: weights in the framework's own format, NAME.io.safetensors with `input` (n×c×h×w) and `logits`, and NAME.json.
 Needs the framework, numpy and safetensors. Weights are random, running statistics are far from their start.
+`--keep` leaves networks alone that are in DIR already.
 """
 
 import json
@@ -13,7 +14,9 @@ import sys
 import numpy as np
 from safetensors.numpy import save_file
 
-framework, out, only = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3:]
+keep = "--keep" in sys.argv
+framework, out, *only = [a for a in sys.argv[1:] if a != "--keep"]
+out = pathlib.Path(out)
 out.mkdir(parents=True, exist_ok=True)
 random = np.random.default_rng(0)
 
@@ -23,7 +26,7 @@ def picture(c=3, h=96, w=96, n=2):
 
 
 def wanted(name):
-    return not only or name in only
+    return (not only or name in only) and not (keep and (out / f"{name}.json").exists())
 
 
 def norm_values(role, shape):
@@ -32,6 +35,7 @@ def norm_values(role, shape):
 
 
 def case(name, file, version, x, logits, **options):
+    version = version.split("+")[0]  # without what a build is for
     save_file({"input": np.ascontiguousarray(x), "logits": np.ascontiguousarray(logits)}, out / f"{name}.io.safetensors")
     info = dict(framework=version, name=name, file=file, **options)
     (out / f"{name}.json").write_text(json.dumps(info))
