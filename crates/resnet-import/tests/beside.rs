@@ -83,7 +83,7 @@ fn what_does_not_belong_to_the_file_is_left_alone_and_named() {
     ] {
         let found = plain(&[("config.json", &text)]);
         assert_eq!(found.preprocessing, usual.preprocessing, "{text}");
-        assert!(notes(&found).contains(note) && found.report.notes.len() == usize::from(!note.is_empty()));
+        assert!(notes(&found).contains(note) && note.is_empty() == found.report.notes.is_empty(), "{text}");
     }
     // What the file says itself goes first.
     let folder = tempfile::tempdir().expect("a folder");

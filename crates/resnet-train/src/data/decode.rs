@@ -90,9 +90,7 @@ fn jpeg(bytes: &[u8], into: &mut Picture) -> Result<(), String> {
     decoder.decode_headers().map_err(|e| e.to_string())?;
     let info = decoder.info().ok_or("a JPEG without a header")?;
     check_size(u64::from(info.width), u64::from(info.height))?;
-    if !jpeg_ends(bytes) {
-        return Err("a JPEG that is cut off".into());
-    }
+    check_scans(bytes)?;
     let (width, height) = (usize::from(info.width), usize::from(info.height));
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     into.reset(height, width, 3);
@@ -104,10 +102,11 @@ fn jpeg(bytes: &[u8], into: &mut Picture) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the end marker is there. Decoders fill up what is missing with grey, which must not pass for a picture.
+/// Whether the end marker is there, and not too many scans before it. Decoders fill up what is missing with grey, which must
+/// not pass for a picture; and they count the scans that they begin, not those that add nothing.
 ///
-/// The headers are skipped by their lengths: a thumbnail among them has an end marker of its own.
-fn jpeg_ends(bytes: &[u8]) -> bool {
+/// The headers are skipped by their lengths: a thumbnail among them has markers of its own.
+fn check_scans(bytes: &[u8]) -> Result<(), String> {
     const START_OF_SCAN: u8 = 0xda;
     let mut at = 2;
     while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
@@ -120,7 +119,18 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
         }
         at += 2 + usize::from(u16::from_be_bytes([high, low]));
     }
-    bytes.get(at..).is_some_and(|scans| scans.windows(2).any(|pair| pair == [0xff, 0xd9]))
+    let mut n_scans = 0;
+    for pair in bytes.get(at..).unwrap_or_default().windows(2) {
+        match pair {
+            [0xff, 0xd9] => return Ok(()),
+            [0xff, START_OF_SCAN] => n_scans += 1,
+            _ => {}
+        }
+        if n_scans > MAX_SCANS {
+            return Err(format!("a JPEG of more than {MAX_SCANS} scans"));
+        }
+    }
+    Err("a JPEG that is cut off".into())
 }
 
 fn other(bytes: &[u8], format: ImageFormat, into: &mut Picture) -> Result<(), String> {

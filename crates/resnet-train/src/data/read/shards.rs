@@ -75,11 +75,17 @@ pub(super) fn members(
         let (len, start) = (entry.size(), entry.raw_file_position());
         member(name, len, start, &mut entry)?;
     }
-    if archive.into_inner().zeros < BLOCK {
+    // What follows the end is read, too: the checksum of gzip comes last.
+    let mut tail = archive.into_inner();
+    std::io::copy(&mut (&mut tail).take(MAX_PADDING), &mut std::io::sink()).map_err(damaged)?;
+    if tail.zeros < BLOCK {
         return Err(Error::format(&shown, "no end of the archive: it is cut off", "a whole tar archive"));
     }
     Ok(())
 }
+
+/// Most bytes after the end of an archive that are read: writers fill up to a multiple of some KiB.
+const MAX_PADDING: u64 = 1 << 20;
 
 /// Bytes of a block. An archive ends with blocks of zeros, by which one is known that was cut between two members.
 const BLOCK: usize = 512;
