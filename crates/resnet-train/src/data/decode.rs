@@ -103,7 +103,7 @@ fn jpeg(bytes: &[u8], into: &mut Picture) -> Result<(), String> {
 }
 
 /// Whether the end marker is there, and not too many scans before it. Decoders fill up what is missing with grey, which must
-/// not pass for a picture; and they count the scans that they begin, not those that add nothing.
+/// not pass for a picture. The decoder's own limit lets ten thousand scans pass that add nothing, so they are counted here.
 ///
 /// The headers are skipped by their lengths: a thumbnail among them has markers of its own.
 fn check_scans(bytes: &[u8]) -> Result<(), String> {

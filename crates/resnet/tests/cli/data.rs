@@ -56,7 +56,7 @@ fn a_set_is_looked_over() {
     assert_eq!((n("train") + n("test"), json["classes"].as_array().unwrap().len()), (37, 3));
     assert_eq!(json["duplicates"].as_array().unwrap().len(), 1);
     let svg = std::fs::read_to_string(sheet).unwrap();
-    assert_eq!((svg.matches("<image").count(), svg.matches("<text").count()), (9, 4));
+    assert_eq!((svg.matches("<image").count(), svg.matches("<text").count()), (9, 7)); // a title; a name and a count for each class
     assert!(svg.contains("plain &amp; simple"));
 
     with("data --check", &root, "").refused(1, &["1 broken pictures"]);
