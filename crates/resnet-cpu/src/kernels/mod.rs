@@ -4,6 +4,7 @@
 //! level found at start-up picks one. Rust contracts no multiply and add on its own, so all levels give the same bits.
 //! [`gemm`] is the matrix product behind all convolutions.
 
+pub(crate) mod amx;
 pub(crate) mod gemm;
 mod lanes;
 pub(crate) mod load;
@@ -118,7 +119,7 @@ macro_rules! kernel {
             fn body <$($($type: $crate::element::Element,)+)? $($(const $param: $kind),+)?> ($($arg: $ty),*) $body
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2")]
+            #[target_feature(enable = "avx2,fma")]
             fn avx2 <$($($type: $crate::element::Element,)+)? $($(const $param: $kind),+)?> ($($arg: $ty),*) {
                 body ::<$($($type,)+)? $($($param),+)?> ($($arg),*)
             }
@@ -133,8 +134,8 @@ macro_rules! kernel {
                 $crate::kernels::Level::Baseline => body ::<$($($type,)+)? $($($param),+)?> ($($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::Level::Avx2 => {
-                    // SAFETY: the CPU must have AVX2. `Isa` has private content that `Isa::avx2` alone sets to this level,
-                    // after it found the feature.
+                    // SAFETY: the CPU must have AVX2 and FMA. `Isa` has private content that `Isa::avx2` alone sets to
+                    // this level, after it found both.
                     unsafe { avx2 ::<$($($type,)+)? $($($param),+)?> ($($arg),*) }
                 }
                 #[cfg(target_arch = "x86_64")]
