@@ -25,6 +25,7 @@ use resnet_core::op::Conv2d;
 
 use crate::bound::{U, UNDERFLOW, gamma};
 use crate::number::{Number, Sum};
+use crate::pieces;
 
 /// A direction of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +133,11 @@ pub(crate) fn widen<T: Number>(
     right: &[T],
     sums: &mut [T::Sum],
 ) {
-    let Arithmetic::Winograd { tile: m } = arithmetic else { return };
+    let m = match arithmetic {
+        Arithmetic::Winograd { tile } => tile,
+        Arithmetic::Pieces { products } => return pieces::widen(products, op, map, left, right, sums),
+        Arithmetic::Sums => return,
+    };
     let points = points(m);
     match map {
         Map::BackwardWeight => widen_weight(op, m, points, left, right, sums),

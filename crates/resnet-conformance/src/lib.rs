@@ -23,6 +23,7 @@ mod lab;
 pub mod laws;
 pub mod noisy;
 pub mod number;
+pub mod pieces;
 pub mod reference;
 pub mod report;
 pub mod strategy;

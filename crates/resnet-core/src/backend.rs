@@ -34,6 +34,14 @@ pub enum Arithmetic {
         /// Outputs along one axis: 2, 3 or 4.
         tile: usize,
     },
+    /// Sums of products in any order, whose operands are split into pieces of bf16, each the nearest to what the ones before
+    /// leave of the number. Products of pieces are exact, and added up in f32, in chains of at most 512 terms; the chains are
+    /// added in f32. Subnormal numbers may be taken for zero.
+    Pieces {
+        /// Products of pieces that stand for one product: 3, of the two largest pieces but for the smallest with the smallest,
+        /// or 6, of three pieces but for those below the last place of f32.
+        products: usize,
+    },
 }
 
 /// Running mean and variance of a normalisation, one table row each.

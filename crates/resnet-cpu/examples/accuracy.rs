@@ -1,4 +1,5 @@
-//! The error of the 3 × 3 convolutions of ResNet-18 at 96 pixels against f64, with plain sums and with Winograd's algorithm.
+//! The error of the 3 × 3 convolutions of ResNet-18 at 96 pixels against f64, with plain sums, with Winograd's
+//! algorithm, and with the arithmetic of AMX's tiles, which is emulated.
 //!
 //! ```text
 //! cargo run --release -p resnet-cpu --example accuracy
@@ -19,10 +20,12 @@ use resnet_cpu::{CpuBackend, Kernel};
 fn main() -> Result<()> {
     let mut strict = CpuBackend::with_kernel(None, Kernel::Strict)?;
     let mut auto = CpuBackend::with_kernel(None, Kernel::Auto)?;
+    let mut six = CpuBackend::with_kernel(None, Kernel::AmxEmulated)?;
+    let mut three = CpuBackend::with_kernel(None, Kernel::HighEmulated)?;
     println!("{}", auto.describe());
     println!(
-        "\n{:<16} {:<16} {:>6} {:>9} {:>9} {:>6}",
-        "layer", "direction", "tile", "plain", "winograd", "ratio"
+        "\n{:<16} {:<16} {:>9} {:>9} {:>6} {:>9} {:>9}",
+        "layer", "direction", "plain", "auto", "way", "amx", "high"
     );
     // As many pictures as it takes for tiles to be used.
     for (n, h, c) in [(4, 24, 64), (16, 12, 128), (16, 6, 256), (64, 3, 512)] {
@@ -38,15 +41,19 @@ fn main() -> Result<()> {
         let wanted = directions(&mut Reference::new(), &op, &x, &w, &dy)?;
         let plain = directions(&mut strict, &op, &x, &w, &dy)?;
         let fast = directions(&mut auto, &op, &x, &w, &dy)?;
+        let six = directions(&mut six, &op, &x, &w, &dy)?;
+        let three = directions(&mut three, &op, &x, &w, &dy)?;
         let ops = [Op::Conv2d(op), Op::Conv2dBackwardData(op), Op::Conv2dBackwardWeight(op)];
         for (i, name) in ["forward", "backward-data", "backward-weight"].into_iter().enumerate() {
-            let (plain, fast) = (error(&plain[i], &wanted[i]), error(&fast[i], &wanted[i]));
-            let tile = match auto.arithmetic(&ops[i]) {
+            let [plain, fast, six, three] =
+                [&plain, &fast, &six, &three].map(|got| error(&got[i], &wanted[i]));
+            let way = match auto.arithmetic(&ops[i]) {
                 Arithmetic::Winograd { tile } => format!("{tile}×{tile}"),
-                Arithmetic::Sums => "none".to_owned(),
+                Arithmetic::Pieces { products } => format!("x{products}"),
+                Arithmetic::Sums => "plain".to_owned(),
             };
             let layer = format!("{c}→{c} @{h}");
-            println!("{layer:<16} {name:<16} {tile:>6} {plain:>9.1e} {fast:>9.1e} {:>6.1}", fast / plain);
+            println!("{layer:<16} {name:<16} {plain:>9.1e} {fast:>9.1e} {way:>6} {six:>9.1e} {three:>9.1e}");
         }
     }
     Ok(())

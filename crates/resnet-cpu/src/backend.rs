@@ -24,6 +24,8 @@ use crate::{avg_pool, combine, conv, ingest, loss, max_pool, norm, transfer, upd
 /// passes around the products are compiled for; the products themselves follow the instructions of the machine.
 pub struct CpuBackend {
     engine: Engine,
+    /// Whether there are tiles of AMX that compute something else than they should.
+    untrusted_tiles: bool,
 }
 
 impl CpuBackend {
@@ -48,8 +50,9 @@ impl CpuBackend {
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
         let isa = kernel.isa()?;
-        let direct = Direct::new(kernel != Kernel::Im2col, kernel == Kernel::Auto, isa.has_bf16());
-        Ok(Self { engine: Engine::new(isa, Threads::new(threads)?, direct) })
+        let (tiles, untrusted_tiles) = kernel.tiles()?;
+        let direct = Direct::new(kernel != Kernel::Im2col, kernel.winograd(), isa.has_bf16(), tiles);
+        Ok(Self { engine: Engine::new(isa, Threads::new(threads)?, direct), untrusted_tiles })
     }
 
     /// As [`CpuBackend::with_kernel`], and with Winograd's algorithm besides: what [`Kernel::Auto`] is on a machine that has no
@@ -86,12 +89,18 @@ impl Backend for CpuBackend {
         let threads = self.engine.threads.count();
         let plural = if threads == 1 { "" } else { "s" };
         let direct = &self.engine.direct;
+        if let Some(tiles) = direct.tiles() {
+            let (name, isa) = (tiles.name(), self.engine.isa.name());
+            return format!("{}, {threads} thread{plural}, micro-kernels, {name}, {isa}", model_name());
+        }
         let kernels = match (direct.enabled(), direct.winograd()) {
             (true, true) => "micro-kernels with Winograd",
             (true, false) => "micro-kernels",
             (false, _) => "im2col + matrixmultiply",
         };
-        format!("{}, {threads} thread{plural}, {kernels}, {}", model_name(), self.engine.isa.name())
+        let untrusted = if self.untrusted_tiles { "; AMX is not used: it failed its check" } else { "" };
+        let isa = self.engine.isa.name();
+        format!("{}, {threads} thread{plural}, {kernels}, {isa}{untrusted}", model_name())
     }
 
     fn supports(&self, dtype: DType) -> bool {

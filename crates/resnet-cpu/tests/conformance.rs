@@ -30,6 +30,21 @@ mod avx2 {
     resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Avx2));
 }
 
+mod amx_emulated {
+    resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::AmxEmulated));
+}
+
+/// Convolutions are bounded by three products of two pieces. Whole networks are not: their bound is the noise of f32.
+mod high_emulated {
+    resnet_conformance::conformance!(@typed crate::with(resnet_cpu::Kernel::HighEmulated), resnet_core::DType::F32;
+        conv2d_matches_reference = conv2d::forward_matches_reference,
+        conv2d_backward_data_matches_reference = conv2d::backward_data_matches_reference,
+        conv2d_backward_weight_matches_reference = conv2d::backward_weight_matches_reference,
+        repeat_is_bit_equal = memory::repeat_is_bit_equal,
+        nothing_behind_a_tensor_is_written = memory::nothing_behind_a_tensor_is_written,
+    );
+}
+
 mod portable {
     resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Portable));
 }
@@ -56,6 +71,7 @@ mod narrow {
     resnet_conformance::conformance!(avx512, crate::with(Kernel::Avx512), DType::Bf16);
     resnet_conformance::conformance!(portable, crate::with(Kernel::Portable), DType::Bf16);
     resnet_conformance::conformance!(im2col, crate::with(Kernel::Im2col), DType::Bf16);
+    resnet_conformance::conformance!(amx_emulated, crate::with(Kernel::AmxEmulated), DType::Bf16);
 }
 
 /// PyTorch's numbers, in f64: what f32 differs from them by is far below the 1e-4 that an import is judged by.

@@ -26,12 +26,19 @@ const STEPS: usize = 4;
 
 #[test]
 fn a_step_allocates_nothing() {
-    let networks = ["resnet20-cifar", "resnet18"];
-    let cases = networks.into_iter().flat_map(|arch| [(arch, DType::F32), (arch, DType::Bf16)]);
-    for (arch, dtype) in cases {
-        let spec = zoo::ResNetSpec { height: 32, width: 32, ..zoo::arch(arch).unwrap() };
+    let emulated = Kernel::AmxEmulated;
+    let cases = [
+        ("resnet20-cifar", 32, Kernel::Auto, DType::F32),
+        ("resnet20-cifar", 32, Kernel::Auto, DType::Bf16),
+        ("resnet18", 32, Kernel::Auto, DType::F32),
+        ("resnet18", 32, Kernel::Auto, DType::Bf16),
+        ("resnet20-cifar", 8, emulated, DType::F32),
+        ("resnet20-cifar", 8, emulated, DType::Bf16),
+    ];
+    for (arch, extent, kernel, dtype) in cases {
+        let spec = zoo::ResNetSpec { height: extent, width: extent, ..zoo::arch(arch).unwrap() };
         let graph = spec.build().unwrap();
-        let mut backend = CpuBackend::with_kernel(Some(2), Kernel::Auto).unwrap();
+        let mut backend = CpuBackend::with_kernel(Some(2), kernel).unwrap();
         let rule = Optimizer::Sgd { momentum: 0.9, nesterov: false, weight_decay: 1e-4 };
         let values = init::initial_values(&graph, 0);
         let mut params = Params::<CpuBackend>::new(&mut backend, &graph, &values, Some(&rule)).unwrap();
@@ -60,14 +67,18 @@ fn a_step_allocates_nothing() {
         let counted = region.change();
         let faults = faults.zip(page_faults()).map(|(before, after)| after - before);
         println!(
-            "{arch}, {dtype:?}: {} allocations, {faults:?} page faults in {STEPS} steps",
+            "{arch}, {dtype:?}, {kernel}: {} allocations, {faults:?} page faults in {STEPS} steps",
             counted.allocations
         );
-        assert_eq!(counted.allocations + counted.reallocations, 0, "{arch}, {dtype:?}: {counted:?}");
+        assert_eq!(
+            counted.allocations + counted.reallocations,
+            0,
+            "{arch}, {dtype:?}, {kernel}: {counted:?}"
+        );
         // The system may move a page once in a while; memory that is mapped and given back would show as thousands.
         assert!(
             faults.is_none_or(|faults| faults <= STEPS as u64),
-            "{arch}, {dtype:?}: {faults:?} page faults"
+            "{arch}, {dtype:?}, {kernel}: {faults:?} page faults"
         );
     }
 }

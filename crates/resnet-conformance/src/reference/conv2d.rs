@@ -9,7 +9,7 @@ use crate::fast::{self, Map};
 use crate::number::{Number, Sum, sum_of};
 
 /// Calls `visit(pixel of x, pixel of y, position in the window)` for every tap that lies inside the image.
-fn for_each_tap(op: &Conv2d, mut visit: impl FnMut(usize, usize, usize)) {
+pub(crate) fn for_each_tap(op: &Conv2d, mut visit: impl FnMut(usize, usize, usize)) {
     let pad = op.padding();
     // Position along one axis, where it is not in the padding.
     let inside = |out: usize, window: usize, before: usize, extent: usize| {
@@ -32,24 +32,24 @@ fn for_each_tap(op: &Conv2d, mut visit: impl FnMut(usize, usize, usize)) {
 }
 
 /// Offsets that belong to kernel `k`: the first channel of its group, and its weight at a window position.
-struct Channels {
-    per_group: usize,
+pub(crate) struct Channels {
+    pub(crate) per_group: usize,
     kernels_per_group: usize,
     window: usize,
 }
 
 impl Channels {
-    fn of(op: &Conv2d) -> Self {
+    pub(crate) fn of(op: &Conv2d) -> Self {
         Self {
             per_group: op.c() / op.groups(),
             kernels_per_group: op.k() / op.groups(),
             window: op.r() * op.s(),
         }
     }
-    fn first(&self, k: usize) -> usize {
+    pub(crate) fn first(&self, k: usize) -> usize {
         k / self.kernels_per_group * self.per_group
     }
-    fn weight(&self, k: usize, position: usize) -> usize {
+    pub(crate) fn weight(&self, k: usize, position: usize) -> usize {
         (k * self.window + position) * self.per_group
     }
 }

@@ -10,7 +10,7 @@
 
 pub mod buffer;
 mod combine;
-mod conv2d;
+pub(crate) mod conv2d;
 mod loss;
 mod norm;
 mod pool;

@@ -1,16 +1,18 @@
-//! What forward and backward-data have in common: an output cut into cells, weights in panels, and one of two ways to sum.
+//! What forward and backward-data have in common: an output cut into cells, weights in panels, and one of several ways to sum.
 
 use std::ops::Range;
 
 use half::bf16;
 use resnet_core::op::Conv2d;
 
+use super::amx;
 use super::blocks::{Cell, Grid};
 use super::gather::{self, Gather};
 use super::geometry::Geometry;
 use super::groups::Groups;
 use super::panels;
 use crate::kernels::Isa;
+use crate::kernels::amx::Amx;
 use crate::load::Rows;
 use crate::memory::Memory;
 use crate::threads::{Scratch, ScratchLens, Threads};
@@ -35,19 +37,30 @@ enum Ways {
     Taps(gather::Cut),
     /// Sums over all taps, of pairs of bf16.
     Pairs(gather::Cut),
+    /// Sums over all taps, by tiles of AMX.
+    Amx(Amx, amx::gather::Cut),
     /// Tiles between transforms.
     Tiles(Tiling, winograd::gather::Cut),
 }
 
+/// What may be used besides plain sums of f32.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Means {
+    pub(crate) winograd: bool,
+    /// Products of pairs of bf16.
+    pub(crate) pairs: bool,
+    pub(crate) amx: Option<Amx>,
+}
+
 impl Direction {
     /// Of `y` from `x`.
-    pub(crate) fn forward(op: &Conv2d, winograd: bool, pairs: bool) -> Self {
-        Self::new(op, Geometry::forward(op), false, (Groups::forward(op), op.k()), (winograd, pairs))
+    pub(crate) fn forward(op: &Conv2d, means: Means) -> Self {
+        Self::new(op, Geometry::forward(op), false, (Groups::forward(op), op.k()), means)
     }
 
     /// Of `dx` from `dy`.
-    pub(crate) fn backward(op: &Conv2d, winograd: bool, pairs: bool) -> Self {
-        Self::new(op, Geometry::backward(op), true, (Groups::backward(op), op.c()), (winograd, pairs))
+    pub(crate) fn backward(op: &Conv2d, means: Means) -> Self {
+        Self::new(op, Geometry::backward(op), true, (Groups::backward(op), op.c()), means)
     }
 
     fn new(
@@ -55,16 +68,19 @@ impl Direction {
         geometry: Geometry,
         backward: bool,
         (groups, width): (Groups, usize),
-        (winograd, pairs): (bool, bool),
+        means: Means,
     ) -> Self {
         let depth = groups.row;
-        let tiling = winograd.then(|| winograd::tiling(op, &geometry, backward, pairs)).flatten();
-        let ways = match tiling {
-            Some(t) => Ways::Tiles(t, winograd::gather::Cut::new(&geometry, t, op.n(), depth, width)),
-            None if pairs && gather::pairs(&groups, geometry.window) => {
+        let amx = means.amx.filter(|&amx| amx::serves(amx, &groups, &geometry, op.n(), width));
+        let winograd = means.winograd && amx.is_none();
+        let tiling = winograd.then(|| winograd::tiling(op, &geometry, backward, means.pairs)).flatten();
+        let ways = match (amx, tiling) {
+            (Some(amx), _) => Ways::Amx(amx, amx::gather::Cut::new(amx, &geometry, op.n(), depth)),
+            (_, Some(t)) => Ways::Tiles(t, winograd::gather::Cut::new(&geometry, t, op.n(), depth, width)),
+            _ if means.pairs && gather::pairs(&groups, geometry.window) => {
                 Ways::Pairs(gather::Cut::new::<bf16>(&geometry, op.n(), &groups, width))
             }
-            None => Ways::Taps(gather::Cut::new::<f32>(&geometry, op.n(), &groups, width)),
+            _ => Ways::Taps(gather::Cut::new::<f32>(&geometry, op.n(), &groups, width)),
         };
         Self { used: geometry.used(depth), geometry, backward, n: op.n(), groups, width, ways }
     }
@@ -88,6 +104,7 @@ impl Direction {
     pub(crate) fn grid(&self) -> Grid {
         match &self.ways {
             Ways::Taps(cut) | Ways::Pairs(cut) => cut.grid,
+            Ways::Amx(_, cut) => cut.grid,
             Ways::Tiles(_, cut) => cut.grid,
         }
     }
@@ -99,6 +116,7 @@ impl Direction {
             Ways::Pairs(cut) => {
                 ScratchLens { a: cut.scratch, c: panels::PAIRED_SCRATCH, ..ScratchLens::default() }
             }
+            Ways::Amx(_, cut) => cut.scratch,
             Ways::Tiles(_, cut) => cut.scratch,
         }
     }
@@ -108,6 +126,9 @@ impl Direction {
         match &self.ways {
             Ways::Taps(_) => self.panels_len(),
             Ways::Pairs(_) => panels::paired_len(self.width, self.taps(), self.groups.depth).div_ceil(2),
+            Ways::Amx(amx, _) => {
+                amx::panels_len(*amx, self.width, self.taps(), self.groups.depth).div_ceil(2)
+            }
             Ways::Tiles(t, _) => winograd::filters_len(*t, self.width, self.groups.depth),
         }
     }
@@ -157,6 +178,13 @@ impl Direction {
                 let pairs = bytemuck::cast_slice_mut(out);
                 panels::paired(threads, isa, (&self.groups, &self.used), self.backward, op, w, pairs);
             }
+            Ways::Amx(amx, _) => {
+                let (taps, depth) = (self.taps(), self.groups.depth);
+                let spare = spare.take(self.panels_len());
+                let all = 0..taps * depth;
+                panels(std::slice::from_ref(&all), spare);
+                amx::arrange(threads, *amx, taps, depth, spare, bytemuck::cast_slice_mut(out));
+            }
             Ways::Tiles(t, _) => {
                 let spare = spare.take(self.panels_len());
                 let depth = self.groups.depth;
@@ -188,6 +216,11 @@ impl Direction {
                 let panels: &[bf16] = bytemuck::cast_slice(weights);
                 let gather = Gather { isa, n, groups, width, geometry, rows, panels, add };
                 gather.cell(cell, &mut scratch.a);
+            }
+            Ways::Amx(amx, _) => {
+                let (depth, panels) = (groups.depth, bytemuck::cast_slice(weights));
+                amx::gather::Gather { isa, amx, n, depth, width, geometry, rows, panels, add }
+                    .cell(cell, scratch);
             }
             Ways::Tiles(tiling, _) => {
                 let depth = groups.depth;

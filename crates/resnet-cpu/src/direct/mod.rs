@@ -8,10 +8,12 @@
 //! - [`gather`]: forward and backward-data. [`weight`]: backward-weight, shared out by [`cut`].
 //! - [`single`]: forward with one picture.
 //! - [`direction`]: what forward and backward-data have in common, also with [tiles](crate::winograd).
+//! - [`amx`]: the same three directions by tiles of AMX.
 //! - this file: the three ops, from checked buffers to finished results.
 //!
 //! The micro-kernel itself is [`product`](crate::kernels::product).
 
+mod amx;
 #[allow(unsafe_code)]
 pub(crate) mod blocks;
 pub(crate) mod cut;
@@ -35,6 +37,7 @@ use crate::buffer::Buffer;
 use crate::element::{Element, through_cell, work_len};
 use crate::engine::Engine;
 use crate::epilogue::{BLOCK, Forward, GradTarget, partial_len};
+use crate::kernels::amx::{Amx, Products};
 use crate::kernels::{Isa, sums};
 use crate::load::{GradLoad, Load};
 use crate::stats;
@@ -43,7 +46,7 @@ use crate::winograd::{self, Tiling};
 
 use blocks::{Cell, for_cells};
 use cut::Cut;
-use direction::Direction;
+use direction::{Direction, Means};
 use geometry::Geometry;
 use groups::Groups;
 use kept::Kept;
@@ -56,10 +59,18 @@ pub(crate) struct Direct {
     winograd: bool,
     /// Whether products of bf16 are computed in pairs, or widened.
     pairs: bool,
+    tiles: Tiles,
     plans: HashMap<Conv2d, Arc<Plan>>,
     /// What is also computed backwards, so that its weights change from call to call.
     trained: HashSet<Conv2d>,
     kept: Kept,
+}
+
+/// Tiles of AMX, by the type of the elements.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tiles {
+    pub(crate) f32: Option<Amx>,
+    pub(crate) bf16: Option<Amx>,
 }
 
 /// How one convolution is cut in each direction.
@@ -72,6 +83,7 @@ struct Plan {
     weight: Cut,
     /// Whether its plain sums multiply pairs of bf16.
     weight_pairs: bool,
+    weight_amx: Option<(Amx, Cut)>,
     weight_tiles: Option<(Tiling, Cut)>,
 }
 
@@ -87,11 +99,12 @@ pub(crate) struct Need {
 
 impl Direct {
     /// Whether these kernels compute at all, whether they may use fast algorithms, and whether they multiply bf16 in pairs.
-    pub(crate) fn new(enabled: bool, winograd: bool, pairs: bool) -> Self {
+    pub(crate) fn new(enabled: bool, winograd: bool, pairs: bool, tiles: Tiles) -> Self {
         Self {
             enabled,
             winograd,
             pairs,
+            tiles,
             plans: HashMap::new(),
             trained: HashSet::new(),
             kept: Kept::default(),
@@ -114,6 +127,15 @@ impl Direct {
         self.plans.clear();
     }
 
+    /// The tiles of AMX that f32 is multiplied with.
+    pub(crate) fn tiles(&self) -> Option<Amx> {
+        self.tiles.f32
+    }
+
+    fn tiles_of(&self, op: &Conv2d) -> Option<Amx> {
+        if op.dtype() == DType::Bf16 { self.tiles.bf16 } else { self.tiles.f32 }
+    }
+
     /// Whether these kernels compute an op: all convolutions but those with very large windows and groups of odd sizes.
     pub(crate) fn handles(&self, op: &Conv2d) -> bool {
         self.enabled && Groups::fit(op) && op.r() * op.s() <= gather::MAX_TAPS
@@ -124,14 +146,31 @@ impl Direct {
         let (Op::Conv2d(conv) | Op::Conv2dBackwardData(conv) | Op::Conv2dBackwardWeight(conv)) = op else {
             return Arithmetic::Sums;
         };
-        if !self.winograd || !self.handles(conv) {
+        if !self.handles(conv) {
+            return Arithmetic::Sums;
+        }
+        let (n, c, k) = (conv.n(), conv.c(), conv.k());
+        let (forward, backward) = (Geometry::forward(conv), Geometry::backward(conv));
+        let (reads, writes) = (Groups::forward(conv), Groups::backward(conv));
+        let served = |amx: &Amx| match op {
+            Op::Conv2dBackwardData(_) => amx::serves(*amx, &writes, &backward, n, c),
+            Op::Conv2dBackwardWeight(_) => amx::serves_weight(*amx, &reads, &forward, n, k),
+            _ => amx::serves(*amx, &reads, &forward, n, k),
+        };
+        if let Some(amx) = self.tiles_of(conv).filter(served) {
+            return match amx.products() {
+                Products::One => Arithmetic::Sums,
+                products => Arithmetic::Pieces { products: products.count() },
+            };
+        }
+        if !self.winograd {
             return Arithmetic::Sums;
         }
         let pairs = self.in_pairs(conv);
         let tiling = match op {
-            Op::Conv2dBackwardData(_) => winograd::tiling(conv, &Geometry::backward(conv), true, pairs),
-            Op::Conv2dBackwardWeight(_) => winograd::weight_tiling(conv, &Geometry::forward(conv), pairs),
-            _ => winograd::tiling(conv, &Geometry::forward(conv), false, pairs),
+            Op::Conv2dBackwardData(_) => winograd::tiling(conv, &backward, true, pairs),
+            Op::Conv2dBackwardWeight(_) => winograd::weight_tiling(conv, &forward, pairs),
+            _ => winograd::tiling(conv, &forward, false, pairs),
         };
         tiling.map_or(Arithmetic::Sums, |t| Arithmetic::Winograd { tile: t.m() })
     }
@@ -142,19 +181,22 @@ impl Direct {
     }
 
     fn plan(&mut self, op: &Conv2d) -> Arc<Plan> {
-        let winograd = self.winograd;
         let pairs = self.in_pairs(op);
+        let means = Means { winograd: self.winograd, pairs, amx: self.tiles_of(op) };
         let plan = self.plans.entry(*op).or_insert_with(|| {
-            let (forward, backward) =
-                (Direction::forward(op, winograd, pairs), Direction::backward(op, winograd, pairs));
-            let weight_pairs = pairs && !gather::is_shallow(&Groups::forward(op), (op.r(), op.s()));
-            let tiling = winograd.then(|| winograd::weight_tiling(op, &forward.geometry, pairs)).flatten();
+            let (forward, backward) = (Direction::forward(op, means), Direction::backward(op, means));
+            let (geometry, groups) = (&forward.geometry, Groups::forward(op));
+            let weight_pairs = pairs && !gather::is_shallow(&groups, (op.r(), op.s()));
+            let amx = means.amx.filter(|a| amx::serves_weight(*a, &groups, geometry, op.n(), op.k()));
+            let winograd = means.winograd && amx.is_none();
+            let tiling = winograd.then(|| winograd::weight_tiling(op, geometry, pairs)).flatten();
             Arc::new(Plan {
                 weight: match weight_pairs {
                     true => weight::cut::<bf16>(op, &forward.geometry),
                     false => weight::cut::<f32>(op, &forward.geometry),
                 },
                 weight_pairs,
+                weight_amx: amx.map(|a| (a, amx::weight::cut(a, op, &forward.geometry))),
                 weight_tiles: tiling.map(|t| (t, winograd::weight::cut(op, &forward.geometry, t))),
                 single: Single::plan(op).filter(|_| forward.sums_all_taps()),
                 single_tiles: forward.tiling().and_then(|t| winograd::single::Single::plan(op, t)),
@@ -211,7 +253,7 @@ impl Direct {
                 cut.n_chunks
             }
             None => {
-                let cut = &plan.weight;
+                let cut = plan.weight_amx.as_ref().map_or(&plan.weight, |(_, cut)| cut);
                 need.scratch.grow(&cut.scratch);
                 need.weight_partials = need.weight_partials.max(cut.n_chunks * panels);
                 cut.n_chunks
@@ -353,6 +395,17 @@ pub(crate) fn backward_weight<E: Element>(
         winograd::weight::finish(threads, isa, tiling, op.c(), sums, len, panels);
         let all = 0..op.r() * op.s() * op.c();
         panels::reduce(threads, op, std::slice::from_ref(&all), panels, dw, add);
+        biases
+    } else if let Some((amx, cut)) = plan.weight_amx {
+        let pass = amx::weight::WeightPass { isa, amx, op, geometry, cut, x, dy, with_bias };
+        let sums = weight_partials.take(cut.n_chunks * panels_len);
+        let biases = grown(partials, cut.n_chunks * k);
+        let chunks = sums.chunks_exact_mut(panels_len).zip(biases.chunks_exact_mut(k)).enumerate();
+        threads.run(chunks, |(i, (dw, dbias)), scratch| pass.chunk(i, dw, dbias, scratch));
+        match op.groups() {
+            1 => panels::reduce(threads, op, &plan.forward.used, sums, dw, add),
+            _ => panels::reduce_grouped(threads, &Groups::forward(op), op, sums, dw, add),
+        }
         biases
     } else {
         let (cut, used, pairs) = (plan.weight, &plan.forward.used[..], plan.weight_pairs);

@@ -22,7 +22,7 @@ mod machine {
 
     /// Whether the CPU has tiles and products of bf16, and the system saves them.
     pub(super) fn has_tiles() -> bool {
-        if !super::super::Isa::avx512().is_some_and(|_| __cpuid(0).eax >= 7) {
+        if __cpuid(0).eax < 7 {
             return false;
         }
         let features = __cpuid_count(7, 0).edx;

@@ -7,8 +7,8 @@
 
 use super::split::{BLOCK, PIECE};
 use super::{Left, Products};
-use crate::kernels::{Isa, kernel};
 use crate::kernels::product::Tap;
+use crate::kernels::{Isa, kernel};
 
 /// A block of results, row by row.
 pub(super) type Block = [f32; BLOCK * BLOCK];

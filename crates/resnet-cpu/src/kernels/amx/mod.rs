@@ -2,12 +2,12 @@
 //!
 //! AMX multiplies bf16 and adds up in f32, about 17 times as many products per cycle as fused multiply-adds of f32.
 //! An f32 is the sum of three bf16 ([`split`]), so a product of two f32 is a sum of nine products of bf16, of which the largest
-//! six are enough for the accuracy of f32: what is left out is at most `2⁻²²·³` of a product, and on average far less.
+//! six are enough for the accuracy of f32: what is left out is at most `2⁻²³` of a product, and on average far less.
 //! (Henry, Tang & Heinecke, *Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations*, 2019.)
 //!
 //! | products | pieces | left out of a product, at most | for |
 //! |----------|--------|--------------------------------|-----|
-//! | 6 | 3 | `2⁻²²·³` | f32 |
+//! | 6 | 3 | `2⁻²³` | f32 |
 //! | 3 | 2 | `2⁻¹⁴·⁴` | f32 where less accuracy will do |
 //! | 1 | 1 | nothing, of numbers that are bf16 | bf16 |
 //!
@@ -29,6 +29,8 @@ mod detect;
 mod emulate;
 mod product;
 pub(crate) mod split;
+#[cfg(test)]
+mod tests;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod tile;
 
@@ -44,7 +46,6 @@ pub(crate) const CHUNK: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Products {
     /// The operands are bf16.
-    #[cfg_attr(not(test), allow(dead_code))]
     One,
     /// `h·h + h·m + m·h`.
     Three,
@@ -115,6 +116,18 @@ impl Amx {
     /// Whether tiles are emulated.
     pub(crate) fn is_emulated(self) -> bool {
         self.unit == Unit::Emulation
+    }
+
+    /// What people are told.
+    pub(crate) fn name(self) -> &'static str {
+        match (self.unit, self.products) {
+            (Unit::Tiles, Products::One) => "AMX in bf16",
+            (Unit::Tiles, Products::Three) => "AMX with f32 as two bf16",
+            (Unit::Tiles, Products::Six) => "AMX with f32 as three bf16",
+            (Unit::Emulation, Products::One) => "AMX emulated in bf16",
+            (Unit::Emulation, Products::Three) => "AMX emulated with f32 as two bf16",
+            (Unit::Emulation, Products::Six) => "AMX emulated with f32 as three bf16",
+        }
     }
 
     pub(crate) fn products(self) -> Products {

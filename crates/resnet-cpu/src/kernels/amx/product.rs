@@ -90,15 +90,7 @@ fn by_tiles(
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-fn by_tiles(
-    _: Amx,
-    _: Left<'_>,
-    _: &[u16],
-    _: &[Tap],
-    _: (usize, usize),
-    out: &mut [f32],
-    _: usize,
-) {
+fn by_tiles(_: Amx, _: Left<'_>, _: &[u16], _: &[Tap], _: (usize, usize), out: &mut [f32], _: usize) {
     // Tiles are never found here; a NaN would tell.
     out.fill(f32::NAN);
 }

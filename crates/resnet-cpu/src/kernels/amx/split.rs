@@ -6,7 +6,7 @@
 //! Of a smaller number some low bits are lost, less than `2⁻¹²⁵` in all, since tile instructions take subnormal numbers for zero.
 //!
 //! An infinity or a NaN is its own `h`, and has no other pieces.
-//! A number so large that rounding would make it infinite is truncated instead.
+//! A number so large that rounding would make it infinite is truncated instead, if there are pieces to hold the rest.
 
 use crate::kernels::kernel;
 
@@ -18,12 +18,12 @@ pub(crate) const PIECE: usize = BLOCK * BLOCK;
 
 const EXPONENT: u32 = 0x7F80_0000;
 
-/// The nearest bf16, ties to even; truncated where that would be infinite.
+/// The nearest bf16, ties to even; truncated, if asked, where that would be infinite.
 #[inline(always)]
-fn nearest(x: f32) -> u32 {
+fn nearest(x: f32, truncate: bool) -> u32 {
     let bits = x.to_bits();
     let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1));
-    let special = bits & EXPONENT == EXPONENT || rounded & EXPONENT == EXPONENT;
+    let special = bits & EXPONENT == EXPONENT || truncate && rounded & EXPONENT == EXPONENT;
     // A NaN may have its bits where they are cut off, and must stay one.
     let quiet = u32::from(bits & !(1 << 31) > EXPONENT) << 6;
     (if special { bits } else { rounded }) >> 16 | quiet
@@ -34,7 +34,7 @@ fn nearest(x: f32) -> u32 {
 pub(super) fn pieces<const P: usize>(x: f32) -> [u32; P] {
     let mut rest = x;
     std::array::from_fn(|_| {
-        let piece = nearest(rest);
+        let piece = nearest(rest, P > 1);
         let exact = rest - f32::from_bits(piece << 16);
         // Infinity minus infinity is no number; there is nothing left of it.
         rest = if x.to_bits() & EXPONENT == EXPONENT { 0.0 } else { exact };
@@ -106,7 +106,10 @@ mod tests {
             if x.is_finite() && x.abs() >= smallest {
                 let p: [u32; 3] = pieces(x);
                 assert_eq!(sum(&p), f64::from(x), "{x:e}");
-                assert!(p.iter().all(|p| p << 16 & EXPONENT != 0 || p & 0x7FFF == 0), "{x:e} has a subnormal piece");
+                assert!(
+                    p.iter().all(|p| p << 16 & EXPONENT != 0 || p & 0x7FFF == 0),
+                    "{x:e} has a subnormal piece"
+                );
                 assert!((sum(&p[..2]) - f64::from(x)).abs() <= f64::from(x.abs()) * 2f64.powi(-16), "{x:e}");
             }
         }

@@ -15,22 +15,22 @@ use core::arch::asm;
 /// Where both operands of a step begin.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct Step {
+pub(super) struct Step {
     /// 16 or 32 rows of 32 bf16, one such matrix per piece.
-    pub a: *const u16,
+    pub(super) a: *const u16,
     /// Per piece, 16 rows of 32 columns of pairs along the sum.
-    pub b: *const u16,
+    pub(super) b: *const u16,
 }
 
 /// The distances that do not change from step to step, in bytes.
 #[derive(Clone, Copy)]
-pub struct Strides {
+pub(super) struct Strides {
     /// Between rows of the left operand.
-    pub a_row: usize,
+    pub(super) a_row: usize,
     /// Between its pieces, the largest first.
-    pub a_piece: usize,
+    pub(super) a_piece: usize,
     /// Between rows of the result.
-    pub c_row: usize,
+    pub(super) c_row: usize,
 }
 
 /// Bytes from one row of pairs of the right operand to the next: 32 columns of two bf16.
@@ -58,7 +58,7 @@ static CONFIG: Config = Config {
 ///
 /// # Safety
 /// The CPU must have AMX, and the system must let the process use it.
-pub unsafe fn configure() {
+pub(super) unsafe fn configure() {
     // SAFETY: the caller vouches for the instruction; CONFIG is 64 bytes of a valid configuration, and is only read.
     unsafe { asm!("ldtilecfg [{0}]", in(reg) &CONFIG, options(nostack, readonly)) }
 }
@@ -67,25 +67,37 @@ pub unsafe fn configure() {
 ///
 /// # Safety
 /// As [`configure`].
-pub unsafe fn release() {
+pub(super) unsafe fn release() {
     // SAFETY: the caller vouches for the instruction, which touches no memory. Results were stored before.
     unsafe { asm!("tilerelease", options(nostack, nomem)) }
 }
 
 macro_rules! load_a {
-    (1) => { "tileloadd tmm4, [{t}+{sa}*1]\n" };
-    (2) => { "tileloadd tmm4, [{t}+{sa}*1]\n tileloadd tmm5, [{u}+{sa}*1]\n" };
+    (1) => {
+        "tileloadd tmm4, [{t}+{sa}*1]\n"
+    };
+    (2) => {
+        "tileloadd tmm4, [{t}+{sa}*1]\n tileloadd tmm5, [{u}+{sa}*1]\n"
+    };
 }
 macro_rules! load_b {
-    (1, $at:literal) => { concat!("tileloadd tmm6, [{b}+{sb}*1+", $at, "]\n") };
+    (1, $at:literal) => {
+        concat!("tileloadd tmm6, [{b}+{sb}*1+", $at, "]\n")
+    };
     (2, $at:literal) => {
         concat!("tileloadd tmm6, [{b}+{sb}*1+", $at, "]\n tileloadd tmm7, [{b}+{sb}*1+64+", $at, "]\n")
     };
 }
 macro_rules! multiply {
-    (1, 1) => { "tdpbf16ps tmm0, tmm4, tmm6\n" };
-    (1, 2) => { "tdpbf16ps tmm0, tmm4, tmm6\n tdpbf16ps tmm1, tmm4, tmm7\n" };
-    (2, 1) => { "tdpbf16ps tmm0, tmm4, tmm6\n tdpbf16ps tmm2, tmm5, tmm6\n" };
+    (1, 1) => {
+        "tdpbf16ps tmm0, tmm4, tmm6\n"
+    };
+    (1, 2) => {
+        "tdpbf16ps tmm0, tmm4, tmm6\n tdpbf16ps tmm1, tmm4, tmm7\n"
+    };
+    (2, 1) => {
+        "tdpbf16ps tmm0, tmm4, tmm6\n tdpbf16ps tmm2, tmm5, tmm6\n"
+    };
     (2, 2) => {
         concat!(
             "tdpbf16ps tmm0, tmm4, tmm6\n tdpbf16ps tmm1, tmm4, tmm7\n",
@@ -94,9 +106,15 @@ macro_rules! multiply {
     };
 }
 macro_rules! store {
-    (1, 1) => { "tilestored [{t}+{sa}*1], tmm0\n" };
-    (1, 2) => { "tilestored [{t}+{sa}*1], tmm0\n tilestored [{t}+{sa}*1+64], tmm1\n" };
-    (2, 1) => { "tilestored [{t}+{sa}*1], tmm0\n tilestored [{u}+{sa}*1], tmm2\n" };
+    (1, 1) => {
+        "tilestored [{t}+{sa}*1], tmm0\n"
+    };
+    (1, 2) => {
+        "tilestored [{t}+{sa}*1], tmm0\n tilestored [{t}+{sa}*1+64], tmm1\n"
+    };
+    (2, 1) => {
+        "tilestored [{t}+{sa}*1], tmm0\n tilestored [{u}+{sa}*1], tmm2\n"
+    };
     (2, 2) => {
         concat!(
             "tilestored [{t}+{sa}*1], tmm0\n tilestored [{t}+{sa}*1+64], tmm1\n",
@@ -106,28 +124,47 @@ macro_rules! store {
 }
 /// To the next larger piece of the left operand.
 macro_rules! larger {
-    () => { "sub {t}, {ps}\n sub {u}, {ps}\n" };
+    () => {
+        "sub {t}, {ps}\n sub {u}, {ps}\n"
+    };
 }
 /// One step of the sum; `{t}` and `{u}` are its rows of the left operand, `{b}` its right operand.
 macro_rules! step {
-    (1, $m:tt, $n:tt) => { concat!(load_a!($m), load_b!($n, "0"), multiply!($m, $n), "/* one piece, not {ps} apart */\n") };
+    (1, $m:tt, $n:tt) => {
+        concat!(load_a!($m), load_b!($n, "0"), multiply!($m, $n), "/* one piece, not {ps} apart */\n")
+    };
     (3, $m:tt, $n:tt) => {
         concat!(
             "add {t}, {ps}\n add {u}, {ps}\n",
-            load_a!($m), load_b!($n, "0"), multiply!($m, $n), // m·h
-            larger!(), load_a!($m), load_b!($n, "2048"), multiply!($m, $n), // h·m
-            load_b!($n, "0"), multiply!($m, $n), // h·h
+            load_a!($m),
+            load_b!($n, "0"),
+            multiply!($m, $n), // m·h
+            larger!(),
+            load_a!($m),
+            load_b!($n, "2048"),
+            multiply!($m, $n), // h·m
+            load_b!($n, "0"),
+            multiply!($m, $n), // h·h
         )
     };
     (6, $m:tt, $n:tt) => {
         concat!(
             "lea {t}, [{t}+{ps}*2]\n lea {u}, [{u}+{ps}*2]\n",
-            load_a!($m), load_b!($n, "0"), multiply!($m, $n), // l·h
-            larger!(), load_a!($m), multiply!($m, $n), // m·h
-            load_b!($n, "2048"), multiply!($m, $n), // m·m
-            larger!(), load_a!($m), multiply!($m, $n), // h·m
-            load_b!($n, "4096"), multiply!($m, $n), // h·l
-            load_b!($n, "0"), multiply!($m, $n), // h·h
+            load_a!($m),
+            load_b!($n, "0"),
+            multiply!($m, $n), // l·h
+            larger!(),
+            load_a!($m),
+            multiply!($m, $n), // m·h
+            load_b!($n, "2048"),
+            multiply!($m, $n), // m·m
+            larger!(),
+            load_a!($m),
+            multiply!($m, $n), // h·m
+            load_b!($n, "4096"),
+            multiply!($m, $n), // h·l
+            load_b!($n, "0"),
+            multiply!($m, $n), // h·h
         )
     };
 }
@@ -195,7 +232,7 @@ block!(x6_2x2, 6, 2, 2);
 /// There must be a step. Of each step, every piece of `a` must be readable for 16·m rows of 64 bytes, `a_row` apart, and every
 /// piece of `b` for 16 rows of 128 bytes, the pieces following each other. `c` must be writable for 16·m rows of 64·n bytes,
 /// `c_row` apart.
-pub unsafe fn product(
+pub(super) unsafe fn product(
     products: usize,
     (m, n): (usize, usize),
     steps: &[Step],
