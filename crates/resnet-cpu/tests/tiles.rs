@@ -179,7 +179,7 @@ fn one_picture(b: &mut CpuBackend, op: &Conv2d, relu: bool) -> Vec<f32> {
     let mut want: Vec<(f64, f64)> = (0..op.y_desc().len()).map(first).collect();
     products(op, |y, x, w| add(&mut want[y], value(x) * f64::from(w_v[w])));
     let got = read(b, op.y_desc(), &y);
-    close("y", op, &got, &want);
+    close(b, "y", op, &got, &want);
     got
 }
 

@@ -89,7 +89,7 @@ impl Direction {
     pub(crate) fn tiling(&self) -> Option<Tiling> {
         match self.ways {
             Ways::Tiles(tiling, _) => Some(tiling),
-            Ways::Taps(_) | Ways::Pairs(_) => None,
+            Ways::Taps(_) | Ways::Pairs(_) | Ways::Amx(..) => None,
         }
     }
 
