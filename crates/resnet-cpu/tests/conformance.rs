@@ -36,7 +36,7 @@ mod amx_emulated {
 
 /// Convolutions are bounded by three products of two pieces. Whole networks are not: their bound is the noise of f32.
 mod high_emulated {
-    resnet_conformance::conformance!(@typed crate::with(resnet_cpu::Kernel::HighEmulated), resnet_core::DType::F32;
+    resnet_conformance::conformance!(@typed crate::with(resnet_cpu::Kernel::HighEmulated), resnet_core::DType::F32, resnet_conformance::laws::CASES;
         conv2d_matches_reference = conv2d::forward_matches_reference,
         conv2d_backward_data_matches_reference = conv2d::backward_data_matches_reference,
         conv2d_backward_weight_matches_reference = conv2d::backward_weight_matches_reference,

@@ -176,7 +176,7 @@ fn a_sum_is_flushed_as_if_exponents_had_no_end() {
     assert_eq!(dot(Products::One, &x[..1]), f32::MIN_POSITIVE);
 }
 
-/// Where there are tiles they are compared bit by bit; the command that runs this in an emulator requires it.
+/// Where there are tiles they are compared bit by bit; `RESNET_TEST_REQUIRE_AMX=1` makes a skip a failure.
 #[test]
 fn tiles_agree_with_their_emulation() {
     for products in [Products::One, Products::Three, Products::Six] {
