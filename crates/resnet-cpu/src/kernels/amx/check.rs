@@ -10,6 +10,9 @@ use crate::kernels::product::{Tap, Tile};
 /// Steps of a sum: more than one chain.
 const STEPS: usize = 18;
 
+/// Rows and columns of blocks: one for each number of tile registers, and one with rows and columns to spare.
+const SHAPES: [(usize, usize); 5] = [(32, 32), (32, 16), (16, 32), (16, 16), (23, 19)];
+
 /// Whether tiles agree with the emulation.
 pub(super) fn passes(tiles: Amx) -> bool {
     agrees(tiles, Amx { unit: Unit::Emulation, ..tiles })
@@ -35,11 +38,12 @@ fn agree(tiles: Amx, emulation: Amx, number: impl Fn(usize) -> f32, unit: f32) -
     let (left, right) = operands(&number);
     let mut same = true;
     for (at, (wanted, got)) in wanted.iter().zip(&got).enumerate() {
-        let (i, j) = (at / BLOCK, at % BLOCK);
+        let (i, j) = (at / BLOCK % BLOCK, at % BLOCK);
         let terms = (0..STEPS * BLOCK)
             .map(|k| (left[(k / BLOCK * BLOCK + i) * BLOCK + k % BLOCK] * right[k * BLOCK + j]).abs());
-        // Every term passes fewer additions than this, on either side, each of which rounds by half a unit.
-        let allowed = unit * terms.sum::<f32>() * (6 * STEPS + BLOCK) as f32 / 2.0;
+        // Every term passes fewer additions than this, on either side and in either of two products, each of
+        // which rounds by half a unit.
+        let allowed = unit * terms.sum::<f32>() * (6 * STEPS + BLOCK) as f32;
         same &= (wanted - got).abs() <= allowed; // and no NaN
     }
     same
@@ -51,7 +55,7 @@ fn operands(number: &impl Fn(usize) -> f32) -> (Vec<f32>, Vec<f32>) {
     ((0..len).map(number).collect(), (len..2 * len).map(number).collect())
 }
 
-/// A product of 32 × 32 numbers, added to ones.
+/// Twice a product, in blocks of every shape; ones where a block has no numbers.
 fn run(amx: Amx, number: &impl Fn(usize) -> f32) -> Vec<f32> {
     let (left, right) = operands(number);
     let (plane, pieces) = (left.len(), amx.products.pieces());
@@ -62,9 +66,15 @@ fn run(amx: Amx, number: &impl Fn(usize) -> f32) -> Vec<f32> {
         amx.split_pairs(values, out);
     }
     let steps: Vec<Tap> = (0..STEPS).map(|s| Tap { a: s * PIECE, b: s * pieces * PIECE }).collect();
-    let mut out = vec![1.0; BLOCK * BLOCK];
+    let mut out = vec![1.0; SHAPES.len() * BLOCK * BLOCK];
     let a = Left { data: &a, row: BLOCK, piece: plane };
-    let tile = Tile { data: &mut out, stride: BLOCK, rows: BLOCK, width: BLOCK };
-    product(&amx.enter(), a, &b, &steps, tile, true);
+    let entered = amx.enter();
+    // Every shape of a block, set first, which tiles do without a detour, and then added to.
+    for (at, (rows, width)) in SHAPES.into_iter().enumerate() {
+        for add in [false, true] {
+            let data = &mut out[at * BLOCK * BLOCK..][..BLOCK * BLOCK];
+            product(&entered, a, &b, &steps, Tile { data, stride: BLOCK, rows, width }, add);
+        }
+    }
     out
 }
