@@ -7,7 +7,7 @@
 //!
 //! Rules every implementation keeps, checked by the conformance suite:
 //! - Buffers carry no shape. Each op says what its buffers hold; a buffer may hold different tensors at different times.
-//! - A buffer that is too short is refused with [`Error::Length`](crate::Error::Length) before anything is written.
+//! - A buffer that is too short is refused with [`Error::Length`] before anything is written.
 //! - A safe method cannot corrupt memory, whatever buffers it is given.
 //! - The same call on the same values gives the same bits, for any number of threads.
 //! - `Set` overwrites whatever was there; `Add` adds. Nothing outside the described tensor is written.
@@ -77,13 +77,13 @@ pub trait Backend {
     /// Allocates a buffer of zeros.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), naming what was asked and what is free.
+    /// [`Error::OutOfMemory`], naming what was asked and what is free.
     fn alloc(&mut self, bytes: usize) -> Result<Self::Buffer>;
 
     /// Copies dense host data into a buffer.
     ///
     /// # Errors
-    /// [`Error::Mismatch`](crate::Error::Mismatch) if the data has another element count or type than the tensor.
+    /// [`Error::Mismatch`] if the data has another element count or type than the tensor.
     fn upload(&mut self, desc: &TensorDesc, src: HostData<'_>, dst: &mut Self::Buffer) -> Result<()>;
 
     /// Copies a tensor into dense host memory, after all ops issued before.
@@ -160,7 +160,7 @@ pub trait Backend {
     /// Only a backend with [`Backend::room_for_pictures`] is asked for it.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) from a backend that has not written it.
+    /// [`Error::Unsupported`] from a backend that has not written it.
     fn gather(
         &mut self,
         op: &Gather,
@@ -278,7 +278,7 @@ pub trait Backend {
     /// Only a network with frozen normalisations asks for it.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) from a backend that has not written it.
+    /// [`Error::Unsupported`] from a backend that has not written it.
     fn norm_frozen_backward(
         &mut self,
         op: &BatchNorm,
@@ -320,7 +320,7 @@ pub trait Backend {
     /// Only training in half precision asks for it.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) from a backend that has not written it.
+    /// [`Error::Unsupported`] from a backend that has not written it.
     fn scale_loss(&mut self, state: &Self::Buffer, scalars: &mut Self::Buffer) -> Result<()> {
         let _ = (state, scalars);
         Err(self.unsupported("a loss scale (scale_loss)"))
@@ -329,7 +329,7 @@ pub trait Backend {
     /// [`LossScale`], after a step: the scale of the next one. `norm`: what [`Backend::grad_norm`] left.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) from a backend that has not written it.
+    /// [`Error::Unsupported`] from a backend that has not written it.
     fn adapt_loss_scale(
         &mut self,
         rule: &LossScale,
