@@ -99,19 +99,17 @@ impl Kernel {
                 let of = |products| Some(Amx::emulated(products));
                 Ok((Tiles { f32: of(products), bf16: of(Products::One) }, false))
             }
-            Kernel::High | Kernel::Amx => {
-                match (Amx::find(products), Amx::find(Products::One)) {
-                    (Found::Tiles(f32), Found::Tiles(bf16)) => {
-                        Ok((Tiles { f32: Some(f32), bf16: Some(bf16) }, false))
-                    }
-                    (Found::Wrong, _) | (_, Found::Wrong) if self == Kernel::Amx => {
-                        Err(self.missing("on this machine, whose tiles differ from their definition"))
-                    }
-                    _ if self == Kernel::Amx => Err(self.missing("on this machine")),
-                    (Found::Wrong, _) | (_, Found::Wrong) => Ok((Tiles::default(), true)),
-                    _ => Ok((Tiles::default(), false)),
+            Kernel::High | Kernel::Amx => match (Amx::find(products), Amx::find(Products::One)) {
+                (Found::Tiles(f32), Found::Tiles(bf16)) => {
+                    Ok((Tiles { f32: Some(f32), bf16: Some(bf16) }, false))
                 }
-            }
+                (Found::Wrong, _) | (_, Found::Wrong) if self == Kernel::Amx => {
+                    Err(self.missing("on this machine, whose tiles differ from their definition"))
+                }
+                _ if self == Kernel::Amx => Err(self.missing("on this machine")),
+                (Found::Wrong, _) | (_, Found::Wrong) => Ok((Tiles::default(), true)),
+                _ => Ok((Tiles::default(), false)),
+            },
             _ => Ok((Tiles::default(), false)),
         }
     }
