@@ -80,9 +80,36 @@ pub(crate) fn update(
         Some(norm) if !norm.is_finite() => return Ok(()),
         Some(norm) => (step.max_norm / (norm * step.unscale + 1e-6)).min(1.0) * step.unscale,
     };
-    for param in params.iter_mut().filter(|p| moves(p)) {
-        one(engine, rule, &step, clip, param);
-    }
+    let isa: Isa = engine.isa;
+    let adam = |beta1, beta2, eps, lr: f32| Adam {
+        beta1,
+        beta2,
+        eps,
+        step_size: lr / step.correction1,
+        sqrt_c2: step.correction2.sqrt(),
+    };
+    // One parallel region for all parameters: most of a ResNet's have fewer numbers than one task takes.
+    let stretches = params.iter_mut().filter(|p| moves(p)).flat_map(stretches);
+    engine.threads.run(stretches, |stretch, _| {
+        let Stretch { value, grad, states: [first, second], lr_scale, decays } = stretch;
+        let lr = step.lr * lr_scale;
+        let with = |decay: f32| Step { lr, decay: if decays { decay } else { 0.0 }, clip };
+        match *rule {
+            Optimizer::Sgd { momentum, nesterov, weight_decay } if momentum != 0.0 => {
+                let run = if nesterov { update::momentum::<true> } else { update::momentum::<false> };
+                run(isa, value, grad, first, momentum, with(weight_decay));
+            }
+            Optimizer::Sgd { weight_decay, .. } => update::sgd(isa, value, grad, with(weight_decay)),
+            Optimizer::Adam { beta1, beta2, eps, weight_decay } => {
+                let rule = adam(beta1, beta2, eps, lr);
+                update::adam::<false>(isa, value, grad, first, second, rule, with(weight_decay));
+            }
+            Optimizer::AdamW { beta1, beta2, eps, weight_decay } => {
+                let rule = adam(beta1, beta2, eps, lr);
+                update::adam::<true>(isa, value, grad, first, second, rule, with(weight_decay));
+            }
+        }
+    });
     Ok(())
 }
 
@@ -91,42 +118,26 @@ fn moves(param: &Param<Buffer>) -> bool {
     param.grad.is_some() && param.lr_scale != 0.0
 }
 
-fn one(engine: &Engine, rule: &Optimizer, scalars: &StepScalars, clip: f32, param: &mut Param<Buffer>) {
-    let Some(grad) = &param.grad else { return };
-    let len = param.desc.len();
-    let lr = scalars.lr * param.lr_scale;
-    let with = |decay: f32| Step { lr, decay: if param.decay { decay } else { 0.0 }, clip };
-    let adam = |beta1, beta2, eps| Adam {
-        beta1,
-        beta2,
-        eps,
-        step_size: lr / scalars.correction1,
-        sqrt_c2: scalars.correction2.sqrt(),
-    };
-    let isa: Isa = engine.isa;
-    let items = param.value.f32_mut(len).chunks_mut(CHUNK).zip(grad.f32(len).chunks(CHUNK));
-    match (*rule, &mut param.states) {
-        (Optimizer::Sgd { momentum, nesterov, weight_decay }, [Some(v), _]) if momentum != 0.0 => {
-            let s = with(weight_decay);
-            let run = if nesterov { update::momentum::<true> } else { update::momentum::<false> };
-            let items = items.zip(v.f32_mut(len).chunks_mut(CHUNK));
-            engine.threads.run(items, |((p, g), v), _| run(isa, p, g, v, momentum, s));
-        }
-        (Optimizer::Sgd { weight_decay, .. }, _) => {
-            let s = with(weight_decay);
-            engine.threads.run(items, |(p, g), _| update::sgd(isa, p, g, s));
-        }
-        (Optimizer::Adam { beta1, beta2, eps, weight_decay }, [Some(m), Some(v)]) => {
-            let (a, s) = (adam(beta1, beta2, eps), with(weight_decay));
-            let items = items.zip(m.f32_mut(len).chunks_mut(CHUNK)).zip(v.f32_mut(len).chunks_mut(CHUNK));
-            engine.threads.run(items, |(((p, g), m), v), _| update::adam::<false>(isa, p, g, m, v, a, s));
-        }
-        (Optimizer::AdamW { beta1, beta2, eps, weight_decay }, [Some(m), Some(v)]) => {
-            let (a, s) = (adam(beta1, beta2, eps), with(weight_decay));
-            let items = items.zip(m.f32_mut(len).chunks_mut(CHUNK)).zip(v.f32_mut(len).chunks_mut(CHUNK));
-            engine.threads.run(items, |(((p, g), m), v), _| update::adam::<true>(isa, p, g, m, v, a, s));
-        }
-        // `update` refused parameters without the states that their rule needs.
-        (Optimizer::Adam { .. } | Optimizer::AdamW { .. }, _) => {}
-    }
+/// A part of one parameter: what one task updates.
+struct Stretch<'a> {
+    value: &'a mut [f32],
+    grad: &'a [f32],
+    /// Empty where the rule keeps none.
+    states: [&'a mut [f32]; 2],
+    lr_scale: f32,
+    decays: bool,
+}
+
+/// Cuts a parameter for the tasks.
+fn stretches(param: &mut Param<Buffer>) -> impl Iterator<Item = Stretch<'_>> {
+    let Param { value, grad, states: [first, second], .. } = param;
+    let (len, lr_scale, decays) = (param.desc.len(), param.lr_scale, param.decay);
+    let [mut first, mut second] =
+        [first, second].map(|s| s.as_mut().map(|s| s.f32_mut(len).chunks_mut(CHUNK)));
+    let grad = grad.as_ref().map_or(&[][..], |grad| grad.f32(len));
+    value.f32_mut(len).chunks_mut(CHUNK).zip(grad.chunks(CHUNK)).map(move |(value, grad)| {
+        let states =
+            [&mut first, &mut second].map(|s| s.as_mut().and_then(Iterator::next).unwrap_or_default());
+        Stretch { value, grad, states, lr_scale, decays }
+    })
 }
