@@ -12,13 +12,14 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use resnet_benches::layer::{Direction, Layer};
 use resnet_benches::{CASES, convolutions, label};
+use resnet_core::DType;
 use resnet_cpu::{CpuBackend, Kernel};
 
 fn conv2d(criterion: &mut Criterion) {
     println!("peak: {}", CpuBackend::new(None).unwrap().peak());
     for case in CASES.iter().filter(|case| case.trains) {
         let graph = case.network().unwrap();
-        for (op, _) in convolutions(&graph, case.batch).unwrap() {
+        for (op, _) in convolutions(&graph, case.batch, DType::F32).unwrap() {
             for kernel in [Kernel::Strict, Kernel::Auto] {
                 let mut backend = CpuBackend::with_kernel(None, kernel).unwrap();
                 let mut layer = Layer::new(&mut backend, &op).unwrap();

@@ -30,7 +30,7 @@ impl Direction {
     }
 }
 
-/// A convolution with a normalisation before and after it.
+/// A convolution with a normalisation before and after it; before one of pictures there is none.
 pub struct Layer<Buf> {
     op: Conv2d,
     x: Buf,
@@ -75,7 +75,9 @@ impl<Buf> Layer<Buf> {
     /// What the backend refuses.
     pub fn run<B: Backend<Buffer = Buf>>(&mut self, backend: &mut B, direction: Direction) -> Result<()> {
         let op = &self.op;
-        let x = Source { affine: Some(&self.x_affine), relu: true, ..Source::raw(&self.x) };
+        let normalised = op.c() > 3;
+        let affine = normalised.then_some(&self.x_affine);
+        let x = Source { affine, relu: normalised, ..Source::raw(&self.x) };
         if direction == Direction::Forward {
             return backend.conv2d(op, x, &self.w, None, &mut self.y, Some(&mut self.y_sums));
         }

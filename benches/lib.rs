@@ -1,6 +1,7 @@
 //! What the benches share: the convolutions of a network, and buffers with numbers in them.
 //!
 //! - `conv2d.rs`: every distinct convolution of a network, in its three directions, as training calls them (`layer.rs`).
+//! - `layers.rs`: the same convolutions by processor time, which other programs on the machine do not lengthen; also in bf16.
 //! - `roofline/`: where the time of a step goes, and how far that is from what the machine can do.
 //! - `step.rs`: whole steps.
 //! - `parity.rs`: the worst error of every op against the f64 reference.
@@ -15,7 +16,7 @@ pub mod layer;
 use resnet_core::op::{Conv2d, Op};
 use resnet_core::rng::{Purpose, Stream};
 use resnet_core::zoo::arch;
-use resnet_core::{Backend, Graph, HostData, LowerOptions, Result, TensorDesc, lower};
+use resnet_core::{Backend, DType, Graph, HostData, LowerOptions, Result, TensorDesc, lower};
 
 /// A network of the zoo for grey pictures of `size × size` in ten classes.
 ///
@@ -70,13 +71,14 @@ impl std::fmt::Display for Case {
     }
 }
 
-/// The distinct convolutions of a network at a batch size, in the order of the network, with how often each occurs.
+/// The distinct convolutions of a network at a batch size and with activations of a type, in the order of the network, with how often each occurs.
 ///
 /// # Errors
 /// Whatever lowering refuses.
-pub fn convolutions(graph: &Graph, batch: usize) -> Result<Vec<(Conv2d, usize)>> {
+pub fn convolutions(graph: &Graph, batch: usize, dtype: DType) -> Result<Vec<(Conv2d, usize)>> {
     let mut distinct: Vec<(Conv2d, usize)> = Vec::new();
-    for step in lower(graph, LowerOptions::train(batch), &|_| false)?.forward {
+    let options = LowerOptions { dtype, ..LowerOptions::train(batch) };
+    for step in lower(graph, options, &|_| false)?.forward {
         let Op::Conv2d(op) = step.op() else { continue };
         match distinct.iter_mut().find(|(known, _)| *known == op) {
             Some((_, times)) => *times += 1,

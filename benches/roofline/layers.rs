@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use resnet_benches::layer::{Direction, Layer};
 use resnet_benches::{Case, convolutions, label};
+use resnet_core::DType;
 use resnet_core::op::Conv2d;
 use resnet_cpu::{CpuBackend, Kernel, Peak};
 
@@ -33,7 +34,7 @@ pub(crate) fn table(
         write!(text, " {name}, strict | auto |")?;
     }
     writeln!(text, "\n|---|--:|--:|{}", "--:|--:|".repeat(3))?;
-    for (op, times) in convolutions(&case.network()?, case.batch)? {
+    for (op, times) in convolutions(&case.network()?, case.batch, DType::F32)? {
         let flops = 2.0 * op.macs() as f64;
         let [strict, auto] = [Kernel::Strict, Kernel::Auto].map(|kernel| seconds(&op, kernel, threads));
         let (strict, auto) = (strict?, auto?);

@@ -6,9 +6,10 @@ use resnet_core::{GradOut, GradSource, Result, Source};
 use crate::buffer::{Buffer, check};
 use crate::element::{Element, through};
 use crate::engine::Engine;
-use crate::epilogue::{GradTarget, partial_len};
+use crate::epilogue::GradTarget;
 use crate::kernels::load;
 use crate::load::{GradLoad, Load, Rows, X};
+use crate::pools;
 use crate::window::{Window, pass_tile_rows, segments};
 
 /// Forward.
@@ -59,32 +60,10 @@ pub(crate) fn avg_pool_backward<E: Element>(
     let (c, n) = (op.c(), op.n());
     let dy = GradLoad::<E>::open(OP, dy, &op.y_desc())?;
     let (isa, window) = (engine.isa, Window::from(op));
-    let GradTarget { dx, add, epilogue, sums } = GradTarget::<E>::open(OP, isa, dx, &op.x_desc())?;
-    let partials = engine.threads.for_tiles(
-        &mut engine.partials,
-        dx,
-        (c, tile_rows(op), partial_len(c)),
-        |tile, scratch| {
-            through(isa, tile.out, add, scratch, |dx, scratch| {
-                if !add {
-                    dx.fill(0.0);
-                }
-                for s in segments(tile.first_row..tile.first_row + dx.len() / c, n) {
-                    let out = &mut dx[s.at.start * c..s.at.end * c];
-                    for tap in 0..window.n_taps() {
-                        let Some(pixel) = window.output(s.pixel, tap) else { continue };
-                        let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
-                        let value = scratch.a.take(out.len());
-                        dy.eval(isa, rows, 0..c, value, c);
-                        load::add_scaled(isa, out, value, 1.0 / n_inside(&window, pixel));
-                    }
-                }
-                epilogue.finish(dx, tile.first_row, scratch);
-            });
-            epilogue.take_sums(tile.out, tile.first_row, tile.partial);
-        },
-    );
-    sums.merge(c, partials);
+    let dx = GradTarget::<E>::open(OP, isa, dx, &op.x_desc())?;
+    pools::backward(engine, &window, (n, c, tile_rows(op)), dy, dx, |under, value, out| {
+        load::add_scaled(isa, out, value, 1.0 / n_inside(&window, under.pixel));
+    });
     Ok(())
 }
 

@@ -30,6 +30,14 @@ impl Forward<'_> {
         }
     }
 
+    /// Stores a stretch of one pixel's channels, from channel `first` on, with their bias.
+    pub(crate) fn store<E: Element>(&self, values: &mut [f32], first: usize, to: &mut [E]) {
+        if let Some(bias) = self.bias {
+            load::add(self.isa, values, &bias[first..first + values.len()]);
+        }
+        load::convert(self.isa, values, to);
+    }
+
     /// Adds the bias to whole rows.
     pub(crate) fn add_bias(&self, tile: &mut [f32]) {
         if let Some(bias) = self.bias {

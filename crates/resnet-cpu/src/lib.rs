@@ -16,7 +16,7 @@
 //! - `window`, `load`, `patch`, `epilogue`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
 //! - `direct`: convolution by micro-kernels. `winograd`: 3 × 3 kernels with fewer multiplications.
 //!   `conv`: the three ops, and im2col.
-//! - `combine`, `max_pool`, `avg_pool`, `norm`, `loss`, `ingest`, `update`: the ops, forward and backward side by side.
+//! - `combine`, `max_pool`, `avg_pool`, `pools`, `norm`, `loss`, `ingest`, `update`: the ops, forward and backward side by side.
 //! - `peak`: what the machine can do at most, to compare with.
 //! - `kernels`: the inner loops and the matrix products. Unsafe code is there, in `direct::blocks`, which cuts a tensor for
 //!   its tasks, and in `crew`, which lends them to other threads.
@@ -44,6 +44,7 @@ mod memory;
 mod norm;
 mod patch;
 mod peak;
+mod pools;
 mod prepare;
 mod stats;
 mod threads;

@@ -6,9 +6,10 @@ use resnet_core::{GradOut, GradSource, Result, Source, TensorDesc};
 use crate::buffer::{Buffer, check};
 use crate::element::{Element, through};
 use crate::engine::Engine;
-use crate::epilogue::{Forward, GradTarget, partial_len};
+use crate::epilogue::{Forward, GradTarget};
 use crate::kernels::pool;
 use crate::load::{GradLoad, Load, Rows, X};
+use crate::pools;
 use crate::stats;
 use crate::threads::{Scratch, grown};
 use crate::window::{Window, pass_tile_rows, segments};
@@ -107,33 +108,11 @@ pub(crate) fn max_pool_backward<E: Element>(
     let dy = GradLoad::<E>::open(OP, dy, &op.y_desc())?;
     check(OP, "index", index, &op.index_desc())?;
     let (isa, window) = (engine.isa, Window::from(op));
-    let GradTarget { dx, add, epilogue, sums } = GradTarget::<E>::open(OP, isa, dx, &op.x_desc())?;
+    let dx = GradTarget::<E>::open(OP, isa, dx, &op.x_desc())?;
     let index = index.u8(op.index_desc().len());
-    let partials = engine.threads.for_tiles(
-        &mut engine.partials,
-        dx,
-        (c, pass_tile_rows(c), partial_len(c)),
-        |tile, scratch| {
-            through(isa, tile.out, add, scratch, |dx, scratch| {
-                if !add {
-                    dx.fill(0.0);
-                }
-                for s in segments(tile.first_row..tile.first_row + dx.len() / c, n) {
-                    let out = &mut dx[s.at.start * c..s.at.end * c];
-                    for tap in 0..window.n_taps() {
-                        let Some(pixel) = window.output(s.pixel, tap) else { continue };
-                        let rows = pixel * n + s.pictures.start..pixel * n + s.pictures.end;
-                        let index = &index[rows.start * c..rows.end * c];
-                        let value = scratch.a.take(out.len());
-                        dy.eval(isa, rows, 0..c, value, c);
-                        pool::route(isa, value, index, tap as u8, out);
-                    }
-                }
-                epilogue.finish(dx, tile.first_row, scratch);
-            });
-            epilogue.take_sums(tile.out, tile.first_row, tile.partial);
-        },
-    );
-    sums.merge(c, partials);
+    pools::backward(engine, &window, (n, c, pass_tile_rows(c)), dy, dx, |under, value, out| {
+        let index = &index[under.rows.start * c..under.rows.end * c];
+        pool::route(isa, value, index, under.tap as u8, out);
+    });
     Ok(())
 }

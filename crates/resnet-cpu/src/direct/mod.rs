@@ -40,8 +40,9 @@ use crate::epilogue::{BLOCK, Forward, GradTarget, partial_len};
 use crate::kernels::amx::{Amx, Products};
 use crate::kernels::{Isa, sums};
 use crate::load::{GradLoad, Load};
+use crate::memory::Memory;
 use crate::stats;
-use crate::threads::{Scratch, ScratchLens, grown};
+use crate::threads::{Scratch, ScratchLens, Threads, grown};
 use crate::winograd::{self, Tiling};
 
 use blocks::{Cell, for_cells};
@@ -384,40 +385,41 @@ pub(crate) fn backward_weight<E: Element>(
     let Engine { isa, threads, partials, panels, weight_partials, .. } = engine;
     let (isa, k, geometry, with_bias) = (*isa, op.k(), &plan.forward.geometry, dbias.is_some());
     let panels_len = plan.forward.panels_len();
+    let (used, groups) = (&plan.forward.used[..], Groups::forward(op));
     let biases = if let Some((tiling, cut)) = plan.weight_tiles {
         let pass = winograd::weight::WeightPass { isa, op, geometry, tiling, cut, x, dy, with_bias };
         let len = winograd::weight::sums_len(op, tiling);
-        let sums = weight_partials.take(cut.n_chunks * len);
-        let biases = grown(partials, cut.n_chunks * k);
-        let chunks = sums.chunks_exact_mut(len).zip(biases.chunks_exact_mut(k)).enumerate();
-        threads.run(chunks, |(i, (sums, dbias)), scratch| pass.chunk(i, sums, dbias, scratch));
+        let of = (cut.n_chunks, len, k);
+        let (sums, biases) = by_chunks(threads, of, weight_partials, partials, |i, sums, dbias, scratch| {
+            pass.chunk(i, sums, dbias, scratch);
+        });
         let panels = panels.take(panels_len);
         winograd::weight::finish(threads, isa, tiling, op.c(), sums, len, panels);
         let all = 0..op.r() * op.s() * op.c();
         panels::reduce(threads, op, std::slice::from_ref(&all), panels, dw, add);
         biases
-    } else if let Some((amx, cut)) = plan.weight_amx {
-        let pass = amx::weight::WeightPass { isa, amx, op, geometry, cut, x, dy, with_bias };
-        let sums = weight_partials.take(cut.n_chunks * panels_len);
-        let biases = grown(partials, cut.n_chunks * k);
-        let chunks = sums.chunks_exact_mut(panels_len).zip(biases.chunks_exact_mut(k)).enumerate();
-        threads.run(chunks, |(i, (dw, dbias)), scratch| pass.chunk(i, dw, dbias, scratch));
-        match op.groups() {
-            1 => panels::reduce(threads, op, &plan.forward.used, sums, dw, add),
-            _ => panels::reduce_grouped(threads, &Groups::forward(op), op, sums, dw, add),
-        }
-        biases
     } else {
-        let (cut, used, pairs) = (plan.weight, &plan.forward.used[..], plan.weight_pairs);
-        let groups = Groups::forward(op);
-        let pass = WeightPass { isa, op, geometry, groups, used, cut, x, dy, with_bias };
-        let sums = weight_partials.take(cut.n_chunks * panels_len);
-        let biases = grown(partials, cut.n_chunks * k);
-        let chunks = sums.chunks_exact_mut(panels_len).zip(biases.chunks_exact_mut(k)).enumerate();
-        threads.run(chunks, |(i, (dw, dbias)), scratch| match pairs {
-            true => pass.chunk::<bf16>(i, dw, dbias, scratch),
-            false => pass.chunk::<f32>(i, dw, dbias, scratch),
+        let cut = plan.weight_amx.map_or(plan.weight, |(_, cut)| cut);
+        let amx = plan.weight_amx.map(|(amx, _)| amx::weight::WeightPass {
+            isa,
+            amx,
+            op,
+            geometry,
+            cut,
+            x,
+            dy,
+            with_bias,
         });
+        let pass = WeightPass { isa, op, geometry, groups, used, cut, x, dy, with_bias };
+        let of = (cut.n_chunks, panels_len, k);
+        let (sums, biases) =
+            by_chunks(threads, of, weight_partials, partials, |i, dw, dbias, scratch| {
+                match (&amx, plan.weight_pairs) {
+                    (Some(pass), _) => pass.chunk(i, dw, dbias, scratch),
+                    (None, true) => pass.chunk::<bf16>(i, dw, dbias, scratch),
+                    (None, false) => pass.chunk::<f32>(i, dw, dbias, scratch),
+                }
+            });
         match op.groups() {
             1 => panels::reduce(threads, op, used, sums, dw, add),
             _ => panels::reduce_grouped(threads, &groups, op, sums, dw, add),
@@ -427,4 +429,19 @@ pub(crate) fn backward_weight<E: Element>(
     if let Some(dbias) = dbias {
         stats::merge_bias(biases, k, dbias, add);
     }
+}
+
+/// Runs a pass over chunks of the batch. Each has `len` sums and `k` sums for the bias to itself; all of them come back, chunk
+/// after chunk.
+fn by_chunks<'p>(
+    threads: &Threads,
+    (n_chunks, len, k): (usize, usize, usize),
+    weights: &'p mut Memory,
+    biases: &'p mut Vec<f64>,
+    pass: impl Fn(usize, &mut [f32], &mut [f64], &mut Scratch) + Sync,
+) -> (&'p mut [f32], &'p mut [f64]) {
+    let (sums, biases) = (weights.take(n_chunks * len), grown(biases, n_chunks * k));
+    let chunks = sums.chunks_exact_mut(len).zip(biases.chunks_exact_mut(k)).enumerate();
+    threads.run(chunks, |(i, (sums, dbias)), scratch| pass(i, sums, dbias, scratch));
+    (sums, biases)
 }

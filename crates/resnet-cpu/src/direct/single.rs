@@ -10,7 +10,6 @@ use super::blocks::{Grid, for_cells};
 use super::groups::Groups;
 use crate::element::Element;
 use crate::epilogue::Forward;
-use crate::kernels::load;
 use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::load::Rows;
 use crate::threads::Threads;
@@ -72,7 +71,7 @@ impl Single {
         partials: &mut [f64],
         y: &mut [E],
     ) {
-        let (isa, pixels, channels) = (epilogue.isa, op.p() * op.q(), self.channels);
+        let (pixels, channels) = (op.p() * op.q(), self.channels);
         let stored = x.stored(0..op.h() * op.w()).filter(|_| self.is_plain(op));
         let input = match stored {
             Some(stored) => stored,
@@ -96,12 +95,8 @@ impl Single {
                     &mut out[panel * WIDTH..],
                 );
             }
-            let bias = epilogue.bias.map(|bias| &bias[share * channels..(share + 1) * channels]);
             for (pixel, values) in out.chunks_exact_mut(channels).enumerate() {
-                if let Some(bias) = bias {
-                    load::add(isa, values, bias);
-                }
-                load::convert(isa, values, cell.at(pixel));
+                epilogue.store(values, share * channels, cell.at(pixel));
             }
         });
     }

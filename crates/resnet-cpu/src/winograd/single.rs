@@ -13,7 +13,6 @@ use crate::direct::blocks::{Grid, for_cells};
 use crate::direct::geometry::Geometry;
 use crate::element::Element;
 use crate::epilogue::Forward;
-use crate::kernels::load;
 use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::load::Rows;
 use crate::threads::{ScratchLens, Threads};
@@ -95,7 +94,6 @@ impl Single {
             let scratch = scratch.b.take(products * stride + m * m * (share + PAD));
             let (sums, out) = scratch.split_at_mut(products * stride);
             self.multiply(epilogue, op.c(), task, values, filters, sums);
-            let bias = epilogue.bias.map(|bias| &bias[task * share..(task + 1) * share]);
             for tile in 0..self.n_tiles() {
                 let mut from = [0; MOST * MOST];
                 from.iter_mut().enumerate().for_each(|(i, at)| *at = i * stride + tile * share);
@@ -104,10 +102,7 @@ impl Single {
                 for i in 0..m.min(op.p() - p) {
                     for j in 0..m.min(op.q() - q) {
                         let values = &mut out[(i * m + j) * (share + PAD)..][..share];
-                        if let Some(bias) = bias {
-                            load::add(isa, values, bias);
-                        }
-                        load::convert(isa, values, cell.at((p + i) * op.q() + q + j));
+                        epilogue.store(values, task * share, cell.at((p + i) * op.q() + q + j));
                     }
                 }
             }
