@@ -5,8 +5,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use resnet_core::Result;
 use resnet_core::op::Conv2d;
-use resnet_core::{DType, Result};
 
 use crate::buffer::Buffer;
 use crate::choice::ways::Way;
@@ -82,11 +82,7 @@ pub(crate) fn for_way(engine: &mut Engine, way: &Way, op: &Conv2d, side: Side, w
         Way::Tensor(element, _) if element.supports(op) => of_weights(engine, op, *element, side, w),
         // cuDNN reads weights in one order, whatever the direction.
         Way::Cudnn(plan) => {
-            let element = match op.dtype() {
-                DType::Bf16 => Element::Bf16,
-                DType::F16 => Element::F16,
-                DType::F32 => return Ok(0),
-            };
+            let Some(element) = Element::of_narrow(op.dtype()) else { return Ok(0) };
             let fits = op.groups() == 1 && plan.op.c() == element.padded(op.c());
             if fits { of_weights(engine, op, element, Side::Forward, w) } else { Ok(0) }
         }

@@ -1,15 +1,16 @@
 //! Where a step's time goes, stage by stage, beside what it could take: the larger of its operations over the device's peak and of its
-//! bytes over the device's bandwidth, op by op. Bytes are those of an op that reads each operand once and writes its result once.
+//! bytes over the device's bandwidth, op by op, as
+//! [`resnet::profile`] counts them: every tensor that an op names is read or written once.
 //!
 //! Every op is waited for, so times are somewhat longer than in an undisturbed step, more so for small ones.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use resnet::profile::Timed;
-use resnet_core::op::{Combine, Op, Optimizer, StepScalars};
-use resnet_core::{Accumulate, Backend, DType, Executor, LowerOptions, Params, Source, TensorDesc, init};
+use resnet_core::op::{Combine, Optimizer, StepScalars};
+use resnet_core::{Accumulate, Backend, DType, Executor, LowerOptions, Params, Source, init};
 use resnet_cuda::CudaBackend;
 
 use crate::Target;
@@ -59,18 +60,17 @@ pub(crate) fn table(target: Target) -> Result<(Outcome, String)> {
     }
 
     let mut stages = BTreeMap::<usize, Stage>::new();
-    let mut rest = Duration::ZERO;
+    let mut rest = 0.0;
     for (call, spent) in backend.report() {
-        match height(&call.shape) {
-            Some(h) => stages.entry(h).or_default().seconds += spent.time.as_secs_f64() / steps as f64,
-            None => rest += spent.time / steps,
-        }
-    }
-    let program = net.program();
-    for step in program.forward.iter().chain(&program.backward) {
-        if let Some((h, flops, bytes)) = work(&step.op()) {
-            stages.entry(h).or_default().floor += f64::max(flops / PEAK_FLOPS, bytes / bandwidth);
-        }
+        let seconds = spent.time.as_secs_f64() / f64::from(steps);
+        let Some(h) = height(&call.shape) else {
+            rest += seconds;
+            continue;
+        };
+        let stage = stages.entry(h).or_default();
+        stage.seconds += seconds;
+        let floor = f64::max(spent.work.flops as f64 / PEAK_FLOPS, spent.work.bytes as f64 / bandwidth);
+        stage.floor += floor / f64::from(steps);
     }
     let mut text = format!(
         "{}, batch {batch}, bf16, training. {:.0} TFLOP/s of tensor cores by the data sheet of an H100 or H200, {:.2} TB/s measured here \
@@ -95,7 +95,7 @@ pub(crate) fn table(target: Target) -> Result<(Outcome, String)> {
         1e3 * all.seconds,
         1e3 * all.floor,
         100.0 * all.floor / all.seconds,
-        1e3 * rest.as_secs_f64()
+        1e3 * rest
     ));
     Ok((Outcome::Passed, text))
 }
@@ -105,21 +105,6 @@ fn height(shape: &str) -> Option<usize> {
     let mut extents = shape.rsplit(", ").next()?.rsplit('×');
     let (_w, h) = (extents.next()?.parse::<usize>().ok()?, extents.next()?);
     h.parse().ok()
-}
-
-/// Height, operations and bytes of an op on images.
-fn work(op: &Op) -> Option<(usize, f64, f64)> {
-    let bytes = |descs: &[TensorDesc]| descs.iter().map(|d| 2.0 * d.len() as f64).sum::<f64>();
-    Some(match op {
-        Op::Conv2d(op) | Op::Conv2dBackwardData(op) | Op::Conv2dBackwardWeight(op) => {
-            let macs = op.y_desc().len() * op.r() * op.s() * op.c() / op.groups();
-            (op.p(), 2.0 * macs as f64, bytes(&[op.x_desc(), op.w_desc(), op.y_desc()]))
-        }
-        Op::Combine(op) | Op::CombineBackward(op) => (op.desc().h, 0.0, bytes(&[op.desc(), op.desc()])),
-        Op::MaxPool(op) => (op.x_desc().h, 0.0, bytes(&[op.x_desc(), op.y_desc()])),
-        Op::AvgPool(op) => (op.x_desc().h, 0.0, bytes(&[op.x_desc(), op.y_desc()])),
-        _ => return None,
-    })
 }
 
 /// Bytes per second of reading and writing a tensor that is larger than any cache.

@@ -21,7 +21,6 @@ const AT_ONE: usize = 4096;
 
 /// Memory for the operands and results of any of some tasks.
 pub(super) struct Lab {
-    dtype: DType,
     /// Activations, pseudo-random in ±1.
     activations: Memory,
     /// Weights and tables, pseudo-random in ±1.
@@ -47,15 +46,11 @@ pub(super) struct Sample(Vec<Vec<f64>>);
 fn bytes(task: &Task) -> [usize; 3] {
     let op = &task.op;
     let (x, y) = (buffer_bytes(&op.x_desc()), buffer_bytes(&op.y_desc()));
-    let (result, of) = match task.form {
-        Form::Forward { .. } => (y, op.k()),
-        Form::BackwardData { .. } => (x, op.c()),
-        Form::BackwardWeight { .. } => (buffer_bytes(&op.w_desc()), 0),
-    };
     let mut activations = Scratch::default();
     let _ = [x, x, y, y].map(|bytes| activations.take(bytes));
     let mut results = Scratch::default();
-    let _ = [result, 16 * of].map(|bytes| results.take(bytes));
+    let sums = 2 * task.summed_channels() * size_of::<f64>();
+    let _ = [buffer_bytes(&task.result_desc()), sums].map(|bytes| results.take(bytes));
     // The longest table has three rows.
     let floats = op.w_desc().len().max(3 * op.c().max(op.k())) * size_of::<f32>();
     [activations.bytes(), floats, results.bytes()]
@@ -101,7 +96,7 @@ impl Lab {
         };
         let activations = fill(activations, dtype)?;
         let floats = fill(floats, DType::F32)?;
-        Ok(Lab { dtype, activations, floats, results: engine.machine.alloc(results)? })
+        Ok(Lab { activations, floats, results: engine.machine.alloc(results)? })
     }
 
     fn operands(&self, task: &Task) -> Operands {
@@ -111,12 +106,7 @@ impl Lab {
         let [x, residual, dz, y] =
             [x, x, y, y].map(|bytes| self.activations.address() + activations.take(bytes) as u64);
         let mut results = Scratch::default();
-        let result = match task.form {
-            Form::Forward { .. } => &op.y_desc(),
-            Form::BackwardData { .. } => &op.x_desc(),
-            Form::BackwardWeight { .. } => &op.w_desc(),
-        };
-        results.take(buffer_bytes(result));
+        results.take(buffer_bytes(&task.result_desc()));
         let sums = self.results.address() + results.bytes() as u64;
         Operands { x, residual, dz, y, floats: self.floats.address(), result: self.results.address(), sums }
     }
@@ -163,11 +153,8 @@ impl Lab {
     /// # Errors
     /// What the way refuses; device errors.
     pub(super) fn result(&self, engine: &mut Engine, task: &Task, way: &Way) -> Result<Sample> {
-        let (n, dtype) = match task.form {
-            Form::Forward { .. } => (task.op.y_desc().len(), self.dtype),
-            Form::BackwardData { .. } => (task.op.x_desc().len(), self.dtype),
-            Form::BackwardWeight { .. } => (task.op.w_desc().len(), DType::F32),
-        };
+        let written = task.result_desc();
+        let (n, dtype) = (written.len(), written.dtype);
         // What is not written stays NaN and is found.
         let each = element_bytes(dtype);
         engine.machine.fill(&self.results, 0, self.results.bytes(), 0xff)?;
@@ -180,11 +167,10 @@ impl Lab {
             sample.extend(bytes.chunks_exact(each).map(|bytes| f64::from(number(dtype, bytes))));
         }
         let mut parts = vec![sample];
-        let channels = match task.form {
-            Form::Forward { sums: true, .. } => task.op.k(),
-            Form::BackwardData { epilogue: true, .. } => task.op.c(),
-            _ => return Ok(Sample(parts)),
-        };
+        let channels = task.summed_channels();
+        if channels == 0 {
+            return Ok(Sample(parts));
+        }
         // Two rows: mean and squares around it, or two sums of the gradient.
         let mut rows = vec![0; 2 * channels * size_of::<f64>()];
         let first = (n * each).next_multiple_of(256);

@@ -95,14 +95,12 @@ impl Choice {
 
     /// What a convolution multiplies on tensor cores with kernels of this crate, or `None` for ordinary units.
     pub(crate) fn element(self, op: &Conv2d) -> Option<Element> {
-        let element = match (self, op.dtype()) {
-            (Choice::Simt, _) => return None,
-            (_, DType::Bf16) => Element::Bf16,
-            (_, DType::F16) => Element::F16,
-            (Choice::Tf32, DType::F32) => Element::Tf32,
-            (_, DType::F32) => return None,
+        let element = match self {
+            Choice::Simt => None,
+            Choice::Tf32 if op.dtype() == DType::F32 => Some(Element::Tf32),
+            _ => Element::of_narrow(op.dtype()),
         };
-        element.supports(op).then_some(element)
+        element.filter(|element| element.supports(op))
     }
 
     /// Whether cuDNN may be asked.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use resnet_core::DType;
 use resnet_core::op::{Conv2d, Op};
+use resnet_core::{DType, TensorDesc};
 
 use crate::cudnn::Pattern;
 use crate::source::{CheckedGradOut, GradSourceArgs, SourceArgs};
@@ -62,6 +62,24 @@ impl Task {
 
     pub(crate) fn backward_weight(op: &Conv2d, x: &SourceArgs, dy: &GradSourceArgs) -> Self {
         Task { op: *op, form: Form::BackwardWeight { x: is_evaluated(x), dy: dy.y != 0 } }
+    }
+
+    /// The tensor that it writes.
+    pub(crate) fn result_desc(&self) -> TensorDesc {
+        match self.form {
+            Form::Forward { .. } => self.op.y_desc(),
+            Form::BackwardData { .. } => self.op.x_desc(),
+            Form::BackwardWeight { .. } => self.op.w_desc(),
+        }
+    }
+
+    /// The channels over which it sums what it writes; 0 where no sums are wanted.
+    pub(crate) fn summed_channels(&self) -> usize {
+        match self.form {
+            Form::Forward { sums: true, .. } => self.op.k(),
+            Form::BackwardData { epilogue: true, .. } => self.op.c(),
+            _ => 0,
+        }
     }
 
     /// The same direction with nothing fused, but for a bias.

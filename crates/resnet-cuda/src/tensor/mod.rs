@@ -24,6 +24,7 @@ pub mod kernel;
 mod stage;
 pub mod tile;
 
+use resnet_core::DType;
 use resnet_core::op::Conv2d;
 
 use crate::compile::Unit;
@@ -43,6 +44,15 @@ pub enum Element {
 impl Element {
     /// All of them.
     pub const ALL: [Element; 3] = [Element::Bf16, Element::F16, Element::Tf32];
+
+    /// What tensors of 16 bits are multiplied as, with nothing more rounded; `None` for f32.
+    pub(crate) fn of_narrow(dtype: DType) -> Option<Self> {
+        match dtype {
+            DType::Bf16 => Some(Element::Bf16),
+            DType::F16 => Some(Element::F16),
+            DType::F32 => None,
+        }
+    }
 
     /// Bytes of an element in memory.
     pub fn bytes(self) -> usize {

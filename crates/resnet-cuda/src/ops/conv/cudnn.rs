@@ -114,11 +114,7 @@ fn weights(
     if packed != 0 {
         return Ok(packed);
     }
-    let element = match op.dtype() {
-        DType::F32 => return Ok(w),
-        DType::Bf16 => Element::Bf16,
-        DType::F16 => Element::F16,
-    };
+    let Some(element) = Element::of_narrow(op.dtype()) else { return Ok(w) };
     let (c, padded) = (op.c() / op.groups(), plan.op.c() / op.groups());
     let args = PackArgs {
         w,
