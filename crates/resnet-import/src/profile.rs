@@ -52,7 +52,7 @@ impl Profile {
 /// `config.json` beside the file says so.
 pub(crate) fn timm(spec: &ResNetSpec) -> Preprocessing {
     let deep = matches!(spec.stem, Stem::Deep | Stem::Tiered);
-    let depth = 2 + spec.depths.iter().sum::<usize>() * if spec.block == Block::Basic { 2 } else { 3 };
+    let depth = spec.depth();
     let wide = spec.widths.first().is_some_and(|w| w.middle == 128) && spec.groups == 1;
     let (v2, basic) = (spec.variant == Variant::V2, spec.block == Block::Basic);
     let share = match (v2, deep) {

@@ -103,7 +103,7 @@ impl<B: Backend> Executor<B> {
         let mut inputs = Inputs {
             pixels: alloc(ingest.pixels_desc())?,
             pixel_affine: alloc(TensorDesc::affine(shape.c))?,
-            picks: alloc(TensorDesc::labels(4 * n))?,
+            picks: alloc(Pick::desc(n))?,
             labels: alloc(TensorDesc::labels(n))?,
             mixed_labels: alloc(TensorDesc::labels(n))?,
             scalars: alloc(StepScalars::desc())?,
@@ -209,8 +209,7 @@ impl<B: Backend> Executor<B> {
     /// [`Error::Mismatch`] if it is not a whole batch.
     pub fn put_picks(&mut self, backend: &mut B, picks: &[Pick]) -> Result<()> {
         let numbers: Vec<u32> = picks.iter().flat_map(|pick| pick.to_array()).collect();
-        let desc = TensorDesc::labels(4 * self.batch());
-        backend.upload(&desc, HostData::U32(&numbers), &mut self.inputs.picks)
+        backend.upload(&Pick::desc(self.batch()), HostData::U32(&numbers), &mut self.inputs.picks)
     }
 
     /// In place of [`Executor::ingest`]: the pictures whose picks were uploaded, normalised.

@@ -41,6 +41,11 @@ impl Pick {
     /// No picture: black.
     pub const NONE: Self = Pick { index: u32::MAX, top: 0, left: 0, mirrored: false };
 
+    /// The picks of a batch of `n`.
+    pub fn desc(n: usize) -> TensorDesc {
+        TensorDesc::labels(4 * n)
+    }
+
     /// As the device has it.
     pub fn to_array(self) -> [u32; 4] {
         [self.index, self.top, self.left, u32::from(self.mirrored)]
@@ -79,6 +84,6 @@ impl Gather {
     }
     /// The picks of a batch.
     pub fn picks_desc(&self) -> TensorDesc {
-        TensorDesc::labels(4 * self.ingest.pixels_desc().n)
+        Pick::desc(self.ingest.pixels_desc().n)
     }
 }

@@ -112,14 +112,14 @@ impl<B: Backend> Trainer<B> {
                 .is_some()
                 .then_some(f64::from(norm[0] / scale))
                 .filter(|norm| norm.is_finite()),
-            grad_norm_first_stage: stages.then(|| self.stage_norm("layer1.")).transpose()?,
-            grad_norm_last_stage: stages.then(|| self.stage_norm(&last)).transpose()?,
+            grad_norm_first_stage: stages.then(|| self.stage_norm("layer1.", scale)).transpose()?,
+            grad_norm_last_stage: stages.then(|| self.stage_norm(&last, scale)).transpose()?,
             time: StepTime { epoch_seconds: self.at.epoch_seconds, images_per_s: self.at.images_per_s() },
         })
     }
 
-    /// Norm of the gradients of all parameters whose name starts so, computed on the host in f64.
-    fn stage_norm(&mut self, prefix: &str) -> Result<f64> {
+    /// Norm of the gradients of all parameters whose name starts so, computed on the host in f64. `scale`: the loss scale in them.
+    fn stage_norm(&mut self, prefix: &str, scale: f32) -> Result<f64> {
         let mut sum = 0.0;
         for id in (0..self.params.list.len()).map(ParamId) {
             if self.params.list[id.0].grad.is_some() && self.params.specs()[id.0].name.starts_with(prefix) {
@@ -127,7 +127,7 @@ impl<B: Backend> Trainer<B> {
                 sum += gradient.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
             }
         }
-        Ok(sum.sqrt() / f64::from(self.last_loss_scale()?))
+        Ok(sum.sqrt() / f64::from(scale))
     }
 
     /// Adds a line to the log. One that cannot be written is no reason to stop.
