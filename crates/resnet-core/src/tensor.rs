@@ -15,6 +15,21 @@ pub enum DType {
     F16,
 }
 
+impl DType {
+    /// All types of elements.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+}
+
+impl std::fmt::Display for DType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        })
+    }
+}
+
 /// What a buffer is for. The role decides the host order and lets a backend choose its own layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {

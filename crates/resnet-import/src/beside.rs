@@ -8,6 +8,8 @@ use std::path::Path;
 use resnet_core::preprocessing::{Interpolation, Preprocessing, Resize};
 use serde_json::Value;
 
+use crate::profile::{IMAGENET_MEAN, IMAGENET_STD};
+
 /// Longest description that is read: a list of 21,000 classes has about one MiB.
 const MAX_BYTES: u64 = 16 << 20;
 
@@ -172,10 +174,6 @@ impl Pictures {
         .for_channels(channels)
     }
 }
-
-/// Mean and standard deviation of ImageNet's colours, as all libraries round them.
-pub(crate) const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-pub(crate) const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// transformers' image processors: of ConvNeXT (which ResNets use: `size` is cut out), and of ViT (`crop_size` is).
 fn of_processor(json: &Value) -> Option<Pictures> {

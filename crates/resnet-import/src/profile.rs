@@ -3,7 +3,11 @@
 use resnet_core::preprocessing::{ChannelOrder, Interpolation, Preprocessing, Resize};
 use resnet_core::zoo::{Block, ResNetSpec, Stem, Variant};
 
-use crate::beside::{Fraction, IMAGENET_MEAN, IMAGENET_STD, Pictures};
+use crate::beside::{Fraction, Pictures};
+
+/// Mean and standard deviation of ImageNet's colours, as all libraries round them.
+pub(crate) const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+pub(crate) const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// The ways that libraries have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

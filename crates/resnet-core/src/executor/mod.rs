@@ -9,7 +9,7 @@ use crate::lower::{LowerOptions, Mode, Program, Step, TensorId, lower};
 use crate::op::{Gather, Ingest, Metrics, Op, Pick, SoftmaxCrossEntropy, StepScalars, Targets};
 use crate::params::Params;
 use crate::plan::Plan;
-use crate::{Accumulate, Backend, Error, HostData, HostDataMut, NodeId, Result, TensorDesc};
+use crate::{Accumulate, Backend, DType, Error, HostData, HostDataMut, NodeId, Result, TensorDesc};
 
 /// A network at one batch size on one backend: its program, its memory and its inputs.
 ///
@@ -71,10 +71,10 @@ impl<B: Backend> Executor<B> {
     /// What [`lower`], the ops and the backend refuse; [`Error::OutOfMemory`] says how much was asked for.
     pub fn new(backend: &mut B, graph: &Graph, options: LowerOptions, smoothing: f32) -> Result<Self> {
         if !backend.supports(options.dtype) {
-            return Err(Error::Unsupported {
-                backend: backend.name(),
-                what: format!("{:?} activations", options.dtype),
-            });
+            let held: Vec<_> =
+                DType::ALL.into_iter().filter(|&d| backend.supports(d)).map(|d| d.to_string()).collect();
+            let what = format!("activations in {}; it has {}", options.dtype, held.join(" and "));
+            return Err(backend.unsupported(&what));
         }
         let program = lower(graph, options, &|op| backend.prefers_materialised(op))?;
         let shape = graph.input_shape();

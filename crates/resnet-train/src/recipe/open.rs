@@ -29,7 +29,10 @@ impl DataRecipe {
             Some(known) => known.load(&known.find(self.dir.as_deref())?),
             None if name == Shipped::SAMPLE => sample::fashion_mnist(),
             None if data::CIFAR.contains(&name) => data::find_cifar(name, self.dir.as_deref()),
-            None => Err(Error::invalid("data.name", format!("`{name}` is not known"))),
+            None => {
+                let known = Self::names().join(", ");
+                Err(Error::invalid("data.name", format!("`{name}` is not known; there are {known}")))
+            }
         }
     }
 
