@@ -7,7 +7,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use resnet_benches::network;
 use resnet_core::op::{Optimizer, StepScalars};
-use resnet_core::{Accumulate, Backend, Executor, LowerOptions, Params, Result, init};
+use resnet_core::{Backend, Executor, LowerOptions, Params, Result, TrainingStep, init};
 use resnet_cpu::CpuBackend;
 
 const ARCH: &str = "resnet18";
@@ -18,7 +18,7 @@ const CASES: [(usize, usize); 2] = [(28, 256), (96, 64)];
 struct Net<B: Backend> {
     executor: Executor<B>,
     params: Params<B>,
-    rule: Optimizer,
+    training: TrainingStep<B>,
     pixels: Vec<u8>,
     labels: Vec<u32>,
 }
@@ -34,16 +34,12 @@ impl<B: Backend> Net<B> {
         let batch = executor.batch();
         let pixels = (0..batch * size * size).map(|i| (i * i % 251) as u8).collect();
         let labels = (0..batch as u32).map(|i| i % 10).collect();
-        Ok(Net { executor, params, rule, pixels, labels })
+        Ok(Net { executor, params, training: TrainingStep::new(rule), pixels, labels })
     }
 
     fn train(&mut self, backend: &mut B) -> Result<()> {
-        let Net { executor, params, rule, pixels, labels } = self;
-        executor.load_pixels(backend, pixels)?;
-        executor.forward(backend, params)?;
-        executor.loss(backend, labels, None, labels.len(), Accumulate::Set)?;
-        executor.backward(backend, params, Accumulate::Set)?;
-        backend.update(rule, executor.scalars(), None, &mut params.list)?;
+        let Net { executor, params, training, pixels, labels } = self;
+        training.run(backend, executor, params, pixels, labels)?;
         backend.synchronize()
     }
 

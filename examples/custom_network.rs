@@ -7,7 +7,7 @@ use resnet::core::graph::{ConvLayer, GraphBuilder, NormLayer};
 use resnet::core::init::{Init, initial_values};
 use resnet::core::op::{Optimizer, Padding, StepScalars};
 use resnet::core::rng::{Purpose, Stream};
-use resnet::core::{Accumulate, Backend, Executor, Graph, LowerOptions, Params, Result};
+use resnet::core::{Executor, Graph, LowerOptions, Params, Result, TrainingStep};
 
 const SIDE: usize = 16;
 const BATCH: usize = 64;
@@ -22,14 +22,11 @@ fn main() -> Result<()> {
     let mut net = Executor::new(&mut backend, &graph, LowerOptions::train(BATCH), 0.0)?;
     net.set_scalars(&mut backend, &StepScalars { lr: 0.05, ..StepScalars::default() })?;
     println!("{}\n", net.plan());
+    let mut training = TrainingStep::new(rule);
 
     for step in 1..=60 {
         let (pixels, labels) = bars(step);
-        net.load_pixels(&mut backend, &pixels)?;
-        net.forward(&mut backend, &mut params)?;
-        net.loss(&mut backend, &labels, None, BATCH, Accumulate::Set)?;
-        net.backward(&mut backend, &mut params, Accumulate::Set)?;
-        backend.update(&rule, net.scalars(), None, &mut params.list)?;
+        training.run(&mut backend, &mut net, &mut params, &pixels, &labels)?;
         if step % 10 == 0 {
             let metrics = net.metrics(&mut backend)?;
             println!("step {step:2}, loss {:.4}, accuracy {:.3}", metrics.loss(), metrics.accuracy());

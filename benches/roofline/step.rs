@@ -6,7 +6,7 @@ use std::fmt::Write;
 use resnet::profile::Timed;
 use resnet_benches::Case;
 use resnet_core::op::{Optimizer, StepScalars};
-use resnet_core::{Accumulate, Executor, LowerOptions, Params, init};
+use resnet_core::{Executor, LowerOptions, Params, TrainingStep, init};
 use resnet_cpu::{CpuBackend, Peak};
 
 use crate::{floor, median};
@@ -88,6 +88,7 @@ fn measure(
     let options = if case.trains { LowerOptions::train(case.batch) } else { LowerOptions::infer(case.batch) };
     let mut net = Executor::new(&mut backend, &graph, options, 0.0)?;
     net.set_scalars(&mut backend, &StepScalars { lr: 0.01, ..StepScalars::default() })?;
+    let mut training = TrainingStep::new(rule);
     let n_bytes = case.batch * case.size * case.size * case.channels;
     let pixels: Vec<u8> = (0..n_bytes).map(|i| (i * 7919 % 251) as u8).collect();
     let labels: Vec<u32> = (0..case.batch).map(|i| (i % case.classes) as u32).collect();
@@ -96,13 +97,11 @@ fn measure(
     let mut calls: BTreeMap<(&str, String), (Vec<f64>, Kind)> = BTreeMap::new();
     for step in 0..N_WARM_UP + steps {
         backend.reset();
-        net.load_pixels(&mut backend, &pixels)?;
-        net.forward(&mut backend, &mut params)?;
         if case.trains {
-            net.loss(&mut backend, &labels, None, case.batch, Accumulate::Set)?;
-            net.backward(&mut backend, &mut params, Accumulate::Set)?;
-            resnet_core::Backend::update(&mut backend, &rule, net.scalars(), None, &mut params.list)?;
+            training.run(&mut backend, &mut net, &mut params, &pixels, &labels)?;
         } else {
+            net.load_pixels(&mut backend, &pixels)?;
+            net.forward(&mut backend, &mut params)?;
             net.logits(&mut backend)?;
         }
         if step < N_WARM_UP {

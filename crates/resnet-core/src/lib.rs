@@ -14,6 +14,7 @@ pub mod preprocessing;
 pub mod rng;
 pub mod source;
 pub mod tensor;
+pub mod training;
 pub mod weights;
 pub mod zoo;
 
@@ -27,3 +28,4 @@ pub use plan::Plan;
 pub use preprocessing::Preprocessing;
 pub use source::{Accumulate, GradNorm, GradOut, GradSource, GradSums, Residual, Source};
 pub use tensor::{DType, HostData, HostDataMut, Role, TensorDesc};
+pub use training::{Pass, TrainingStep};

@@ -6,7 +6,7 @@
 use std::alloc::System;
 
 use resnet_core::op::{Optimizer, StepScalars};
-use resnet_core::{Accumulate, Backend, DType, Executor, LowerOptions, Params, init, zoo};
+use resnet_core::{DType, Executor, LowerOptions, Params, TrainingStep, init, zoo};
 use resnet_cpu::{CpuBackend, Kernel};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -48,12 +48,9 @@ fn a_step_allocates_nothing() {
         net.set_scalars(&mut backend, &StepScalars { lr: 0.01, ..StepScalars::default() }).unwrap();
         let pixels = vec![7; BATCH * spec.height * spec.width * spec.channels];
         let labels = vec![1; BATCH];
+        let mut training = TrainingStep::new(rule);
         let mut step = || {
-            net.load_pixels(&mut backend, &pixels).unwrap();
-            net.forward(&mut backend, &mut params).unwrap();
-            net.loss(&mut backend, &labels, None, BATCH, Accumulate::Set).unwrap();
-            net.backward(&mut backend, &mut params, Accumulate::Set).unwrap();
-            backend.update(&rule, net.scalars(), None, &mut params.list).unwrap();
+            training.run(&mut backend, &mut net, &mut params, &pixels, &labels).unwrap();
             net.metrics(&mut backend).unwrap()
         };
         for _ in 0..WARM_UP_STEPS {

@@ -9,8 +9,8 @@ use resnet_conformance::strategy::networks::tiny;
 use resnet_core::op::{Conv2d, Op, Optimizer, Padding, StepScalars};
 use resnet_core::zoo::{Block, Shortcut, Variant};
 use resnet_core::{
-    Accumulate, Backend, DType, Executor, GradOut, GradSource, HostData, HostDataMut, LowerOptions, Param,
-    ParamId, ParamKind, Params, Part, Result, Source, TensorDesc,
+    Backend, DType, Executor, GradOut, GradSource, HostData, HostDataMut, LowerOptions, Param, ParamId,
+    ParamKind, Params, Part, Pass, Result, Source, TensorDesc, TrainingStep,
 };
 use resnet_cuda::CudaBackend;
 use resnet_cuda::buffer::Buffer;
@@ -187,20 +187,18 @@ fn only_the_first_step_packs() {
         let mut net = Executor::new(backend, &graph, options, 0.0).expect("fits");
         let scalars = StepScalars { lr: 0.05, ..StepScalars::default() };
         net.set_scalars(backend, &scalars).expect("copied");
+        let mut training = TrainingStep::new(rule);
         let key = backend.new_recording();
         let (mut losses, mut packed) = (vec![], vec![]);
         for step in 0..4usize {
             let pixels: Vec<u8> =
                 (0..2 * graph.input_shape().len()).map(|i| (i * (step + 3) % 251) as u8).collect();
-            net.load_pixels(backend, &pixels).expect("copied");
+            net.put_pixels(backend, &pixels).expect("copied");
             net.put_labels(backend, &[0, 1], None).expect("copied");
             launched.borrow_mut().clear();
             backend
                 .recorded(key, |backend| {
-                    net.forward(backend, &mut params)?;
-                    net.loss_of_labels(backend, false, 2, Accumulate::Set)?;
-                    net.backward(backend, &mut params, Accumulate::Set)?;
-                    backend.update(&rule, net.scalars(), None, &mut params.list)
+                    training.compute(backend, &mut net, &mut params, Pass::whole(2), Executor::ingest)
                 })
                 .expect("runs");
             packed.push(packs(&launched));

@@ -11,8 +11,8 @@ use resnet_conformance::laws;
 use resnet_core::op::{Combine, Optimizer, StepScalars};
 use resnet_core::zoo::{Block, Shortcut, Variant};
 use resnet_core::{
-    Accumulate, Backend, DType, Error, Executor, HostData, HostDataMut, LowerOptions, Params, Source,
-    TensorDesc,
+    Backend, DType, Error, Executor, HostData, HostDataMut, LowerOptions, Params, Pass, Source, TensorDesc,
+    TrainingStep,
 };
 use resnet_cuda::machine::device::Gpu;
 use resnet_cuda::{CudaBackend, Search, probe};
@@ -67,6 +67,7 @@ fn train(backend: &mut CudaBackend, recorded: bool) -> (Vec<f32>, Vec<Vec<f32>>)
     let values = resnet_core::init::initial_values(&graph, 7);
     let mut params = Params::new(backend, &graph, &values, Some(&rule)).expect("fits");
     let mut net = Executor::new(backend, &graph, LowerOptions::train(BATCH), 0.1).expect("fits");
+    let mut training = TrainingStep::new(rule);
     let key = backend.new_recording();
     let mut losses = Vec::new();
     for step in 1..=4u64 {
@@ -78,11 +79,7 @@ fn train(backend: &mut CudaBackend, recorded: bool) -> (Vec<f32>, Vec<Vec<f32>>)
         net.put_pixels(backend, &pixels).expect("copied");
         net.put_labels(backend, &[0, 1, step as u32 % 5], None).expect("copied");
         let mut run = |backend: &mut CudaBackend| {
-            net.ingest(backend)?;
-            net.forward(backend, &mut params)?;
-            net.loss_of_labels(backend, false, BATCH, Accumulate::Set)?;
-            net.backward(backend, &mut params, Accumulate::Set)?;
-            backend.update(&rule, net.scalars(), None, &mut params.list)
+            training.compute(backend, &mut net, &mut params, Pass::whole(BATCH), Executor::ingest)
         };
         if recorded { backend.recorded(key, run) } else { run(backend) }.expect("runs");
         losses.push(net.metrics(backend).expect("copied").loss());

@@ -5,7 +5,7 @@ mod common;
 use resnet_conformance::strategy::networks::tiny;
 use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::zoo::{Block, Shortcut, Variant};
-use resnet_core::{Accumulate, Backend, Executor, LowerOptions, Params, TensorDesc};
+use resnet_core::{Backend, Executor, LowerOptions, Params, Pass, TrainingStep};
 use resnet_cuda::CudaBackend;
 
 const BATCH: usize = 4;
@@ -25,8 +25,7 @@ fn train(backend: &mut CudaBackend, recorded: bool, disturb: impl Fn(&mut CudaBa
     let values = resnet_core::init::initial_values(&graph, 1);
     let mut params = Params::new(backend, &graph, &values, Some(&RULE)).expect("fits");
     let mut net = Executor::new(backend, &graph, LowerOptions::train(BATCH), 0.0).expect("fits");
-    let bytes = backend.buffer_bytes(&TensorDesc::table(1, 1));
-    let mut norm = backend.alloc(bytes).expect("fits");
+    let mut training = TrainingStep::new(RULE).with_norm(backend).expect("fits");
     let key = backend.new_recording();
     let shape = graph.input_shape();
     let (mut losses, mut issued) = (Vec::new(), 0);
@@ -39,12 +38,7 @@ fn train(backend: &mut CudaBackend, recorded: bool, disturb: impl Fn(&mut CudaBa
         net.put_labels(backend, &labels, None).expect("copied");
         let mut run = |backend: &mut CudaBackend| {
             issued += 1;
-            net.ingest(backend)?;
-            net.forward(backend, &mut params)?;
-            net.loss_of_labels(backend, false, BATCH, Accumulate::Set)?;
-            net.backward(backend, &mut params, Accumulate::Set)?;
-            backend.grad_norm(&params.list, &mut norm)?;
-            backend.update(&RULE, net.scalars(), Some(&norm), &mut params.list)
+            training.compute(backend, &mut net, &mut params, Pass::whole(BATCH), Executor::ingest)
         };
         if recorded { backend.recorded(key, run) } else { run(backend) }.expect("runs");
         losses.push(net.metrics(backend).expect("copied").loss());

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Result;
 use resnet::profile::Timed;
 use resnet_core::op::{Combine, Optimizer, StepScalars};
-use resnet_core::{Accumulate, Backend, DType, Executor, LowerOptions, Params, Source, init};
+use resnet_core::{Backend, DType, Executor, LowerOptions, Params, Pass, Source, TrainingStep, init};
 use resnet_cuda::CudaBackend;
 
 use crate::Target;
@@ -45,13 +45,9 @@ pub(crate) fn table(target: Target) -> Result<(Outcome, String)> {
     let (pixels, labels) = synthetic(&graph, batch, spec.classes);
     net.put_pixels(backend, &pixels)?;
     net.put_labels(backend, &labels, None)?;
+    let mut training = TrainingStep::new(rule);
     let mut step = |backend: &mut Timed<CudaBackend>| -> Result<()> {
-        net.ingest(backend)?;
-        net.forward(backend, &mut params)?;
-        net.loss_of_labels(backend, false, batch, Accumulate::Set)?;
-        net.backward(backend, &mut params, Accumulate::Set)?;
-        backend.update(&rule, net.scalars(), None, &mut params.list)?;
-        Ok(())
+        Ok(training.compute(backend, &mut net, &mut params, Pass::whole(batch), Executor::ingest)?)
     };
     step(backend)?;
     backend.reset();

@@ -8,12 +8,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use resnet_core::op::{LossScale, LossScaleState, Optimizer, StepScalars};
-use resnet_core::{
-    Accumulate, Backend, DType, Executor, HostData, LowerOptions, Params, RecordingKey, TensorDesc, init,
-};
+use resnet_core::op::{LossScale, Optimizer, StepScalars};
+use resnet_core::{Backend, DType, Executor, LowerOptions, Params, Pass, RecordingKey, TrainingStep, init};
 use resnet_cuda::CudaBackend;
-use resnet_cuda::buffer::Buffer;
 use resnet_cuda::choice::Choice;
 use resnet_cuda::choice::ways::Tuning;
 
@@ -225,8 +222,7 @@ struct Stepper {
     net: Executor<CudaBackend>,
     params: Params<CudaBackend>,
     key: RecordingKey,
-    /// Norm of the gradients and loss scale, in half precision.
-    scaling: Option<(Buffer, Buffer)>,
+    training: TrainingStep<CudaBackend>,
     case: Case,
     target: Target,
 }
@@ -257,21 +253,12 @@ impl Stepper {
         if !case.infer {
             net.put_labels(&mut backend, &labels, None)?;
         }
-        let mut table = |desc: TensorDesc, values: &[f32]| -> Result<Buffer> {
-            let bytes = backend.buffer_bytes(&desc);
-            let mut buffer = backend.alloc(bytes)?;
-            backend.upload(&desc, HostData::F32(values), &mut buffer)?;
-            Ok(buffer)
-        };
-        let scaling = match case.precision {
-            Precision::F16 if !case.infer => {
-                let state = LossScaleState::default().to_array();
-                Some((table(TensorDesc::table(1, 1), &[0.0])?, table(LossScale::desc(), &state)?))
-            }
-            _ => None,
-        };
+        let mut training = TrainingStep::new(RULE);
+        if case.precision == Precision::F16 && !case.infer {
+            training = training.with_loss_scale(&mut backend, LossScale::default())?;
+        }
         let key = backend.new_recording();
-        let mut stepper = Self { backend, net, params, key, scaling, case: *case, target };
+        let mut stepper = Self { backend, net, params, key, training, case: *case, target };
         for _ in 0..3 {
             stepper.step()?;
             stepper.backend.synchronize()?;
@@ -280,29 +267,17 @@ impl Stepper {
     }
 
     fn step(&mut self) -> Result<()> {
-        let Self { backend, net, params, key, scaling, case, .. } = self;
+        let Self { backend, net, params, key, training, case, .. } = self;
         if !case.infer {
             net.set_scalars(backend, &StepScalars { lr: 0.01, ..StepScalars::default() })?;
         }
         backend.recorded(*key, |backend| {
-            if let Some((_, state)) = scaling {
-                net.scale_loss(backend, state)?;
+            if case.infer {
+                net.ingest(backend)?;
+                net.forward(backend, params)
+            } else {
+                training.compute(backend, net, params, Pass::whole(case.batch), Executor::ingest)
             }
-            net.ingest(backend)?;
-            net.forward(backend, params)?;
-            if !case.infer {
-                net.loss_of_labels(backend, false, case.batch, Accumulate::Set)?;
-                net.backward(backend, params, Accumulate::Set)?;
-                match scaling {
-                    Some((norm, state)) => {
-                        backend.grad_norm(&params.list, norm)?;
-                        backend.update(&RULE, net.scalars(), Some(norm), &mut params.list)?;
-                        backend.adapt_loss_scale(&LossScale::default(), norm, state)?;
-                    }
-                    None => backend.update(&RULE, net.scalars(), None, &mut params.list)?,
-                }
-            }
-            Ok(())
         })?;
         Ok(())
     }

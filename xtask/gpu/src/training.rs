@@ -7,7 +7,7 @@
 use anyhow::{Context, Result};
 use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::zoo::{self, ResNetSpec};
-use resnet_core::{Accumulate, Backend, DType, Executor, Graph, LowerOptions, Params, init};
+use resnet_core::{Backend, DType, Executor, Graph, LowerOptions, Params, TrainingStep, init};
 use resnet_cpu::{CpuBackend, Kernel};
 use resnet_cuda::CudaBackend;
 
@@ -109,14 +109,11 @@ fn losses<B: Backend>(backend: &mut B, spec: &ResNetSpec, batch: usize, dtype: D
     options.dtype = dtype;
     let mut net = Executor::new(backend, &graph, options, 0.0)?;
     let (pixels, labels) = synthetic(&graph, batch, spec.classes);
+    let mut training = TrainingStep::new(rule);
     let mut losses = Vec::new();
     for _ in 0..STEPS {
         net.set_scalars(backend, &StepScalars { lr: 0.01, ..StepScalars::default() })?;
-        net.load_pixels(backend, &pixels)?;
-        net.forward(backend, &mut params)?;
-        net.loss(backend, &labels, None, batch, Accumulate::Set)?;
-        net.backward(backend, &mut params, Accumulate::Set)?;
-        backend.update(&rule, net.scalars(), None, &mut params.list)?;
+        training.run(backend, &mut net, &mut params, &pixels, &labels)?;
         losses.push(f64::from(net.metrics(backend)?.loss()));
     }
     Ok(losses)

@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use resnet_core::{Accumulate, Backend, HostDataMut, ParamId, Part};
+use resnet_core::{Accumulate, Backend, ParamId, Part};
 
-use super::setup::norm_desc;
 use super::{Event, Observer, Progress, Trainer};
 use crate::checkpoint::Sums;
 use crate::metrics::{Record, StepRecord, StepTime};
@@ -94,10 +93,7 @@ impl<B: Backend> Trainer<B> {
     }
 
     fn step_record(&mut self) -> Result<StepRecord> {
-        let mut norm = [0.0];
-        if let Some(buffer) = &self.norm {
-            self.backend.download(&norm_desc(), buffer, HostDataMut::F32(&mut norm))?;
-        }
+        let norm = self.training.norm(&mut self.backend)?;
         let scale = self.last_loss_scale()?;
         let stages = self.recipe.run.grad_norms;
         let last = format!("layer{}.", self.spec.depths.len());
@@ -107,11 +103,7 @@ impl<B: Backend> Trainer<B> {
             lr: self.last_lr(),
             loss: self.at.log_sums.mean_loss(),
             accuracy: self.at.log_sums.accuracy(),
-            grad_norm: self
-                .norm
-                .is_some()
-                .then_some(f64::from(norm[0] / scale))
-                .filter(|norm| norm.is_finite()),
+            grad_norm: norm.map(|norm| f64::from(norm / scale)).filter(|norm| norm.is_finite()),
             grad_norm_first_stage: stages.then(|| self.stage_norm("layer1.", scale)).transpose()?,
             grad_norm_last_stage: stages.then(|| self.stage_norm(&last, scale)).transpose()?,
             time: StepTime { epoch_seconds: self.at.epoch_seconds, images_per_s: self.at.images_per_s() },

@@ -1,7 +1,7 @@
-//! The training loop: one screen, one direction.
+//! The training loop: one screen, one direction. A step itself is [`TrainingStep`].
 //!
 //! Reading order: this file is the loop; `observe` says what it tells while it runs; `setup` builds it from a recipe;
-//! `look` reads the loss and writes the log; `finish` ends an epoch; `scaling` keeps the loss scale of half precision; `save` writes and restores checkpoints.
+//! `look` reads the loss and writes the log; `finish` ends an epoch; `scaling` follows the loss scale of half precision; `save` writes and restores checkpoints.
 
 mod finish;
 mod look;
@@ -16,8 +16,8 @@ pub use save::{ResumePolicy, Resumed};
 use std::collections::HashMap;
 use std::time::Instant;
 
-use resnet_core::op::{Optimizer, StepScalars};
-use resnet_core::{Accumulate, Backend, Executor, Graph, Params, Plan, RecordingKey};
+use resnet_core::op::StepScalars;
+use resnet_core::{Accumulate, Backend, Executor, Graph, Params, Pass, Plan, RecordingKey, TrainingStep};
 
 use crate::checkpoint::Best;
 use crate::data::{Dataset, Epoch};
@@ -30,7 +30,6 @@ use crate::{Error, Result};
 use look::Window;
 use resnet_core::zoo::ResNetSpec;
 use save::Position;
-use scaling::Scaling;
 
 /// Trains one network on one device.
 #[derive(Debug)]
@@ -41,35 +40,21 @@ pub struct Trainer<B: Backend> {
     data_fingerprint: String,
     spec: ResNetSpec,
     graph: Graph,
-    rule: Optimizer,
     horizon: Horizon,
     train_feed: Feed<B>,
     test_feed: Feed<B>,
     params: Params<B>,
     net: Executor<B>,
     test_net: Executor<B>,
-    /// Norm of all gradients, where they are clipped or may overflow.
-    norm: Option<B::Buffer>,
-    /// The loss scale, where the precision needs one.
-    scaling: Option<Scaling<B>>,
+    training: TrainingStep<B>,
     at: Position,
     /// Whether the weights that the recipe wants to start from have not been given, nor a checkpoint.
     lacks_start: bool,
     window: Window,
-    /// What was recorded, by what it does.
-    recordings: HashMap<PartKind, RecordingKey>,
+    /// What was recorded, by what it does besides what it reads from the device: network, rule, and which parameters move are
+    /// fixed for the life of a trainer.
+    recordings: HashMap<Pass, RecordingKey>,
     run: Option<Run>,
-}
-
-/// What a part of a step does, besides what it reads from the device. Fixed for the life of a trainer: network, rule, and
-/// which parameters move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct PartKind {
-    metrics: Accumulate,
-    gradients: Accumulate,
-    n_valid: usize,
-    /// Whether the weights are updated.
-    last: bool,
 }
 
 /// What a run with a directory has besides.
@@ -166,34 +151,18 @@ impl<B: Backend> Trainer<B> {
     /// Only uploads differ from step to step, so the rest is recorded where the backend can do that.
     fn run_part(&mut self, n_valid: usize, part: usize, last: bool) -> Result<()> {
         let gradients = if part == 0 { Accumulate::Set } else { Accumulate::Add };
-        let kind = PartKind { metrics: self.window.accumulate(), gradients, n_valid, last };
-        let Self { backend, net, params, norm, scaling, rule, recordings, train_feed, .. } = self;
-        let key = *recordings.entry(kind).or_insert_with(|| backend.new_recording());
+        let pass = Pass { metrics: self.window.accumulate(), gradients, n_valid, updates: last };
+        let Self { backend, net, params, training, recordings, train_feed, .. } = self;
+        let key = *recordings.entry(pass).or_insert_with(|| backend.new_recording());
         backend.recorded(key, |backend| {
-            if let (Some(scaling), Accumulate::Set) = (&scaling, kind.gradients) {
-                net.scale_loss(backend, &scaling.state)?;
-            }
-            train_feed.ingest(backend, net)?;
-            net.forward(backend, params)?;
-            net.loss_of_labels(backend, false, kind.n_valid, kind.metrics)?;
-            net.backward(backend, params, kind.gradients)?;
-            if kind.last {
-                if let Some(norm) = norm {
-                    backend.grad_norm(&params.list, norm)?;
-                }
-                backend.update(rule, net.scalars(), norm.as_ref(), &mut params.list)?;
-                if let (Some(scaling), Some(norm)) = (scaling, norm) {
-                    backend.adapt_loss_scale(&scaling.rule, norm, &mut scaling.state)?;
-                }
-            }
-            Ok(())
+            training.compute(backend, net, params, pass, |net, backend| train_feed.ingest(backend, net))
         })?;
         Ok(())
     }
 
     /// The numbers of the step to come.
     fn scalars(&self) -> StepScalars {
-        let (correction1, correction2) = self.rule.bias_corrections(self.at.step + 1);
+        let (correction1, correction2) = self.training.rule().bias_corrections(self.at.step + 1);
         StepScalars {
             lr: self.lr(self.at.step) as f32,
             correction1,

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 
 use resnet_core::op::Metrics;
-use resnet_core::{Backend, Executor, Freeze, LowerOptions, Params, TensorDesc, init};
+use resnet_core::{Backend, Executor, Freeze, LowerOptions, Params, TrainingStep, init};
 
 use super::Trainer;
 use super::look::Window;
 use super::save::Position;
-use super::scaling::Scaling;
 use crate::Result;
 use crate::data::{Dataset, Loader};
 use crate::feed::Feed;
@@ -65,12 +64,13 @@ impl<B: Backend> Trainer<B> {
         net.set_pixel_affine(&mut backend, &affine)?;
         test_net.set_pixel_affine(&mut backend, &affine)?;
 
-        let norm_bytes = backend.buffer_bytes(&norm_desc());
-        // A scaled loss may overflow; without a finite norm the step is left out.
-        let wants_norm = recipe.train.clip_norm.is_some() || recipe.train.precision.loss_scale().is_some();
-        let norm = wants_norm.then(|| backend.alloc(norm_bytes)).transpose()?;
-        let scaling = recipe.train.precision.loss_scale();
-        let scaling = scaling.map(|rule| Scaling::new(&mut backend, rule)).transpose()?;
+        let mut training = TrainingStep::new(rule);
+        if recipe.train.clip_norm.is_some() {
+            training = training.with_norm(&mut backend)?;
+        }
+        if let Some(rule) = recipe.train.precision.loss_scale() {
+            training = training.with_loss_scale(&mut backend, rule)?;
+        }
         let steps_per_epoch = (train_loader.n_batches() / recipe.train.micro_batches) as u64;
         let total_steps = recipe.train.epochs.saturating_mul(steps_per_epoch);
         let total_steps = total_steps.min(recipe.train.max_steps.unwrap_or(u64::MAX));
@@ -93,21 +93,14 @@ impl<B: Backend> Trainer<B> {
             data,
             spec,
             graph,
-            rule,
             train_feed,
             test_feed,
             params,
             net,
             test_net,
-            norm,
-            scaling,
+            training,
         })
     }
-}
-
-/// The buffer of [`Backend::grad_norm`].
-pub(super) fn norm_desc() -> TensorDesc {
-    TensorDesc::table(1, 1)
 }
 
 // Metrics are summed on the device in f32, where counts are exact up to 2²⁴ pictures between two looks.

@@ -9,7 +9,7 @@ use resnet_core::op::{Optimizer, StepScalars};
 use resnet_core::preprocessing::Preprocessing;
 use resnet_core::rng::{Purpose, Stream};
 use resnet_core::zoo::ResNetSpec;
-use resnet_core::{Accumulate, Backend, Executor, Graph, LowerOptions, Params, init};
+use resnet_core::{Backend, Executor, Graph, LowerOptions, Params, Pass, TrainingStep, init};
 use resnet_train::data::{Batch, Epoch, Loader};
 use resnet_train::recipe::{Recipe, Size};
 use serde::Serialize;
@@ -168,6 +168,7 @@ impl Bench {
         let mut feed = Feed::new(args, spec)?;
         let origin = feed.origin();
 
+        let mut training = TrainingStep::new(rule);
         let key = backend.new_recording();
         let mut step = |backend: &mut B| -> anyhow::Result<Duration> {
             let start = Instant::now();
@@ -178,14 +179,13 @@ impl Bench {
             }
             // As a trainer does: where the backend can repeat a step without the host, it does.
             backend.recorded(key, |backend| {
-                net.ingest(backend)?;
-                net.forward(backend, &mut params)?;
-                if !args.infer {
-                    net.loss_of_labels(backend, false, args.batch, Accumulate::Set)?;
-                    net.backward(backend, &mut params, Accumulate::Set)?;
-                    backend.update(&rule, net.scalars(), None, &mut params.list)?;
+                if args.infer {
+                    net.ingest(backend)?;
+                    net.forward(backend, &mut params)
+                } else {
+                    let pass = Pass::whole(args.batch);
+                    training.compute(backend, &mut net, &mut params, pass, Executor::ingest)
                 }
-                Ok(())
             })?;
             if args.infer {
                 net.logits(backend)?;
