@@ -36,6 +36,8 @@ pub enum Kernel {
     Avx512,
     /// Own micro-kernels with AVX2 and FMA.
     Avx2,
+    /// Own micro-kernels with NEON.
+    Neon,
     /// Own micro-kernels in portable Rust.
     Portable,
     /// im2col and `matrixmultiply`: the baseline that the others are compared with.
@@ -44,7 +46,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// All of them.
-    pub const ALL: [Kernel; 11] = [
+    pub const ALL: [Kernel; 12] = [
         Kernel::Auto,
         Kernel::High,
         Kernel::Strict,
@@ -54,6 +56,7 @@ impl Kernel {
         Kernel::Avx512Bf16,
         Kernel::Avx512,
         Kernel::Avx2,
+        Kernel::Neon,
         Kernel::Portable,
         Kernel::Im2col,
     ];
@@ -79,6 +82,7 @@ impl Kernel {
             Kernel::Avx512Bf16 => Isa::avx512_bf16(),
             Kernel::Avx512 => Isa::avx512(),
             Kernel::Avx2 => Isa::avx2(),
+            Kernel::Neon => Isa::neon(),
             Kernel::Portable => Some(Isa::portable()),
         };
         wanted.ok_or_else(|| self.missing("on this machine"))
@@ -132,6 +136,7 @@ impl fmt::Display for Kernel {
             Kernel::Avx512Bf16 => "avx512bf16",
             Kernel::Avx512 => "avx512",
             Kernel::Avx2 => "avx2",
+            Kernel::Neon => "neon",
             Kernel::Portable => "portable",
             Kernel::Im2col => "im2col",
         })

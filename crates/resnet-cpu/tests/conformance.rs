@@ -30,6 +30,11 @@ mod avx2 {
     resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Avx2));
 }
 
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::Neon));
+}
+
 mod amx_emulated {
     resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::AmxEmulated));
 }

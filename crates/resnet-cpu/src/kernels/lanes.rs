@@ -95,60 +95,63 @@ impl Lanes for [f32; 4] {
     }
 }
 
+/// A register whose methods are one instruction each.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! lanes {
+    ($ty:ty, $n:literal, $zero:ident, $load:ident, $splat:ident, $fma:ident, $add:ident, $sub:ident, $mul:ident, $store:ident) => {
+        impl Lanes for $ty {
+            const N: usize = $n;
+            // SAFETY (all methods): each is one instruction; the caller vouches for it and for the pointers.
+            #[inline(always)]
+            unsafe fn zero() -> Self {
+                // SAFETY: as said above.
+                unsafe { $zero() }
+            }
+            #[inline(always)]
+            unsafe fn load(p: *const f32) -> Self {
+                // SAFETY: as said above.
+                unsafe { $load(p) }
+            }
+            #[inline(always)]
+            unsafe fn splat(p: *const f32) -> Self {
+                // SAFETY: as said above.
+                unsafe { $splat(*p) }
+            }
+            #[inline(always)]
+            unsafe fn add_product(self, a: Self, b: Self) -> Self {
+                // SAFETY: as said above.
+                unsafe { $fma(a, b, self) }
+            }
+            #[inline(always)]
+            unsafe fn plus(self, other: Self) -> Self {
+                // SAFETY: as said above.
+                unsafe { $add(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn minus(self, other: Self) -> Self {
+                // SAFETY: as said above.
+                unsafe { $sub(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn times(self, other: Self) -> Self {
+                // SAFETY: as said above.
+                unsafe { $mul(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn store(self, p: *mut f32) {
+                // SAFETY: as said above.
+                unsafe { $store(p, self) }
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
     use super::Lanes;
 
-    macro_rules! lanes {
-        ($ty:ty, $n:literal, $zero:ident, $load:ident, $splat:ident, $fma:ident, $add:ident, $sub:ident, $mul:ident, $store:ident) => {
-            impl Lanes for $ty {
-                const N: usize = $n;
-                // SAFETY (all methods): each is one instruction; the caller vouches for it and for the pointers.
-                #[inline(always)]
-                unsafe fn zero() -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $zero() }
-                }
-                #[inline(always)]
-                unsafe fn load(p: *const f32) -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $load(p) }
-                }
-                #[inline(always)]
-                unsafe fn splat(p: *const f32) -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $splat(*p) }
-                }
-                #[inline(always)]
-                unsafe fn add_product(self, a: Self, b: Self) -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $fma(a, b, self) }
-                }
-                #[inline(always)]
-                unsafe fn plus(self, other: Self) -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $add(self, other) }
-                }
-                #[inline(always)]
-                unsafe fn minus(self, other: Self) -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $sub(self, other) }
-                }
-                #[inline(always)]
-                unsafe fn times(self, other: Self) -> Self {
-                    // SAFETY: as said above.
-                    unsafe { $mul(self, other) }
-                }
-                #[inline(always)]
-                unsafe fn store(self, p: *mut f32) {
-                    // SAFETY: as said above.
-                    unsafe { $store(p, self) }
-                }
-            }
-        };
-    }
     lanes!(
         __m512,
         16,
@@ -172,5 +175,43 @@ mod x86 {
         _mm256_sub_ps,
         _mm256_mul_ps,
         _mm256_storeu_ps
+    );
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use std::arch::aarch64::*;
+
+    use super::Lanes;
+
+    /// # Safety
+    /// The CPU must have NEON.
+    #[inline(always)]
+    unsafe fn zero() -> float32x4_t {
+        // SAFETY: the caller vouches for the instruction.
+        unsafe { vdupq_n_f32(0.0) }
+    }
+
+    /// `a · b + c`: NEON's instruction names the sum first.
+    ///
+    /// # Safety
+    /// The CPU must have NEON.
+    #[inline(always)]
+    unsafe fn add_product(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        // SAFETY: the caller vouches for the instruction.
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+
+    lanes!(
+        float32x4_t,
+        4,
+        zero,
+        vld1q_f32,
+        vdupq_n_f32,
+        add_product,
+        vaddq_f32,
+        vsubq_f32,
+        vmulq_f32,
+        vst1q_f32
     );
 }

@@ -1,7 +1,7 @@
 //! The inner loops. Portable Rust that the compiler vectorises, compiled once per instruction level.
 //!
-//! Every kernel is one safe function body; [`kernel!`] instantiates it for AVX-512, AVX2 and the target's baseline, and the
-//! level found at start-up picks one. Rust contracts no multiply and add on its own, so all levels give the same bits.
+//! Every kernel is one safe function body; [`kernel!`] instantiates it for AVX-512, AVX2 and the target's baseline (which has
+//! NEON on 64-bit ARM), and the level found at start-up picks one. Rust contracts no multiply and add on its own, so all levels give the same bits.
 //! [`gemm`] is the matrix product behind all convolutions.
 
 pub(crate) mod amx;
@@ -34,12 +34,15 @@ pub(crate) enum Level {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Isa {
     /// The best level of this machine.
     pub(crate) fn detect() -> Self {
-        Isa::avx512_bf16().or_else(Isa::avx512).or_else(Isa::avx2).unwrap_or_else(Isa::portable)
+        let found = Isa::avx512_bf16().or_else(Isa::avx512).or_else(Isa::avx2).or_else(Isa::neon);
+        found.unwrap_or_else(Isa::portable)
     }
 
     /// AVX-512, if this machine has the parts of it that are used.
@@ -75,7 +78,16 @@ impl Isa {
         None
     }
 
-    /// What every machine of this architecture has.
+    /// NEON, if this machine has it: all of 64-bit ARM that run an operating system do.
+    pub(crate) fn neon() -> Option<Self> {
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            return Some(Isa { level: Level::Neon, bf16: false });
+        }
+        None
+    }
+
+    /// Plain Rust.
     pub(crate) fn portable() -> Self {
         Isa { level: Level::Baseline, bf16: false }
     }
@@ -83,7 +95,7 @@ impl Isa {
     /// Every level of this machine, for tests that compare them.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
-        [Some(Isa::portable()), Isa::avx2(), Isa::avx512()].into_iter().flatten().collect()
+        [Some(Isa::portable()), Isa::avx2(), Isa::avx512(), Isa::neon()].into_iter().flatten().collect()
     }
 
     pub(crate) fn level(self) -> Level {
@@ -105,6 +117,8 @@ impl Isa {
             Level::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "AVX-512",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => "NEON",
         }
     }
 }
@@ -132,6 +146,9 @@ macro_rules! kernel {
 
             match isa.level() {
                 $crate::kernels::Level::Baseline => body ::<$($($type,)+)? $($($param),+)?> ($($arg),*),
+                // The compiler may use NEON everywhere on this architecture.
+                #[cfg(target_arch = "aarch64")]
+                $crate::kernels::Level::Neon => body ::<$($($type,)+)? $($($param),+)?> ($($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::Level::Avx2 => {
                     // SAFETY: the CPU must have AVX2 and FMA. `Isa` has private content that `Isa::avx2` alone sets to

@@ -3,8 +3,9 @@
 use super::lanes::Lanes;
 use super::{Isa, Level, kernel};
 
-/// Sums that do not wait for each other: enough for two multiply-adds a cycle that take four to five cycles each.
-const CHAINS: usize = 12;
+/// Sums that do not wait for each other: enough for two multiply-adds a cycle that take four to five cycles each, and on 64-bit
+/// ARM, which has 32 registers and cores that start four a cycle, for those.
+const CHAINS: usize = if cfg!(target_arch = "aarch64") { 24 } else { 12 };
 
 /// Runs `rounds` rounds of independent multiply-adds on vectors of the level, and returns how many numbers each round
 /// multiplied and added, and a number that depends on all of them.
@@ -19,6 +20,11 @@ pub(crate) fn multiply_adds(isa: Isa, rounds: usize) -> (usize, f32) {
         Level::Avx2 => {
             // SAFETY: an `Isa` of this level exists only where AVX2 and FMA were found.
             (CHAINS * 8, unsafe { x86::avx2(rounds) })
+        }
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => {
+            // SAFETY: an `Isa` of this level exists only where NEON was found.
+            (CHAINS * 4, unsafe { chains::<std::arch::aarch64::float32x4_t>(rounds) })
         }
         Level::Baseline => {
             // SAFETY: plain Rust needs no instructions.

@@ -8,7 +8,7 @@
 //!
 //! With AVX-512, 8 × 32 results take 16 registers, and a step is 2 vector loads and 8 broadcast loads for 16 fused
 //! multiply-adds: the two load ports and the two multiply-add ports are both kept busy.
-//! With AVX2 and FMA the same tile is computed in quarters of 4 × 16, without either in pieces of 4 × 8.
+//! With AVX2 and FMA, and with NEON, the same tile is computed in quarters of 4 × 16, without either in pieces of 4 × 8.
 
 use super::lanes::Lanes;
 use super::{Isa, Level};
@@ -136,6 +136,11 @@ unsafe fn run(
         Level::Avx2 => {
             // SAFETY: the caller vouches for the pointers; an `Isa` of this level exists only where AVX2 and FMA were found.
             unsafe { x86::avx2(&operands, rows) }
+        }
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => {
+            // SAFETY: the caller vouches for the pointers; an `Isa` of this level exists only where NEON was found.
+            unsafe { pieces::<std::arch::aarch64::float32x4_t, 4, 4>(&operands, rows) }
         }
         Level::Baseline => {
             // SAFETY: the caller vouches for the pointers; plain Rust needs no instructions.

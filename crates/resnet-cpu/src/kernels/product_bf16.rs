@@ -9,8 +9,10 @@
 
 use half::bf16;
 
+use super::Isa;
+#[cfg(target_arch = "x86_64")]
+use super::Level;
 use super::product::{Left, Operand, ROWS, Tap, Tile, WIDTH};
-use super::{Isa, Level};
 
 impl Operand for bf16 {
     const STEP: usize = 2;

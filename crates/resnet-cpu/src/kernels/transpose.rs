@@ -1,4 +1,4 @@
-//! Transposition of a matrix of floats, in blocks of 8 × 8 that stay in registers.
+//! Transposition of a matrix of floats, in blocks of 8 × 8 (NEON: 4 × 4) that stay in registers.
 //!
 //! A matrix product packs its operands fast only where the direction of the output is contiguous.
 
@@ -36,18 +36,18 @@ pub(crate) fn transpose(
         Level::Baseline => (0, 0),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 | Level::Avx512 => {
-            let full = (rows / 8 * 8, cols / 8 * 8);
-            for i in (0..full.0).step_by(8) {
-                for j in (0..full.1).step_by(8) {
-                    let (src, dst) = (&src[i * src_stride + j..], &mut dst[j * dst_stride + i..]);
-                    assert!(src.len() >= 7 * src_stride + 8 && dst.len() >= 7 * dst_stride + 8);
-                    // SAFETY: the CPU must have AVX: `Isa` is at these levels only after AVX2 was found. The block reads 8
-                    // floats at 8 offsets `src_stride` apart and writes alike; the assertion above puts them in the slices.
-                    unsafe { block8(src.as_ptr(), src_stride, dst.as_mut_ptr(), dst_stride) };
-                }
-            }
-            full
+            blocks::<8>((rows, cols), (src, src_stride), (dst, dst_stride), |src, dst| {
+                // SAFETY: the CPU must have AVX: `Isa` is at these levels only after AVX2 was found. The block reads 8 floats at
+                // 8 offsets `src_stride` apart and writes alike, which `blocks` vouches for.
+                unsafe { block8(src, src_stride, dst, dst_stride) }
+            })
         }
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => blocks::<4>((rows, cols), (src, src_stride), (dst, dst_stride), |src, dst| {
+            // SAFETY: `Isa` is at this level only after NEON was found. The block reads 4 floats at 4 offsets `src_stride` apart
+            // and writes alike, which `blocks` vouches for.
+            unsafe { block4(src, src_stride, dst, dst_stride) }
+        }),
     };
     for i in 0..rows {
         let from = if i < full_rows { full_cols } else { 0 };
@@ -55,6 +55,26 @@ pub(crate) fn transpose(
             dst[j * dst_stride + i] = src[i * src_stride + j];
         }
     }
+}
+
+/// Calls `block` at all blocks of `N × N` that lie whole in a matrix of `rows × cols`, and returns the rows and columns they fill.
+/// It is given pointers that are good for `N` floats at each of the `N` offsets that a stride makes.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn blocks<const N: usize>(
+    (rows, cols): (usize, usize),
+    (src, src_stride): (&[f32], usize),
+    (dst, dst_stride): (&mut [f32], usize),
+    block: impl Fn(*const f32, *mut f32),
+) -> (usize, usize) {
+    let full = (rows / N * N, cols / N * N);
+    for i in (0..full.0).step_by(N) {
+        for j in (0..full.1).step_by(N) {
+            let (src, dst) = (&src[i * src_stride + j..], &mut dst[j * dst_stride + i..]);
+            assert!(src.len() >= (N - 1) * src_stride + N && dst.len() >= (N - 1) * dst_stride + N);
+            block(src.as_ptr(), dst.as_mut_ptr());
+        }
+    }
+    full
 }
 
 kernel! {
@@ -96,6 +116,29 @@ unsafe fn block8(src: *const f32, src_stride: usize, dst: *mut f32, dst_stride: 
     store(5, _mm256_permute2f128_ps::<0x31>(b1, b5));
     store(6, _mm256_permute2f128_ps::<0x31>(b2, b6));
     store(7, _mm256_permute2f128_ps::<0x31>(b3, b7));
+}
+
+/// One block: pairs change places, then halves.
+///
+/// # Safety
+/// The CPU has NEON; `src.add(i · src_stride)` and `dst.add(i · dst_stride)` are valid for 4 floats for every `i < 4`.
+#[cfg(target_arch = "aarch64")]
+unsafe fn block4(src: *const f32, src_stride: usize, dst: *mut f32, dst_stride: usize) {
+    use std::arch::aarch64::*;
+    // SAFETY: the caller vouches for NEON and for 4 floats at each of the 4 offsets.
+    unsafe {
+        let row = |i: usize| vld1q_f32(src.add(i * src_stride));
+        let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+        let (ab0, ab1) = (vtrn1q_f32(a, b), vtrn2q_f32(a, b));
+        let (cd0, cd1) = (vtrn1q_f32(c, d), vtrn2q_f32(c, d));
+        let low = |x, y| vcombine_f32(vget_low_f32(x), vget_low_f32(y));
+        let high = |x, y| vcombine_f32(vget_high_f32(x), vget_high_f32(y));
+        let store = |i: usize, v| vst1q_f32(dst.add(i * dst_stride), v);
+        store(0, low(ab0, cd0));
+        store(1, low(ab1, cd1));
+        store(2, high(ab0, cd0));
+        store(3, high(ab1, cd1));
+    }
 }
 
 #[cfg(test)]

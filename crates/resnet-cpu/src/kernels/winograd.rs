@@ -197,6 +197,11 @@ pub(crate) fn transform<const N: usize, const KIND: usize>(
             // SAFETY: as above, and an `Isa` of this level exists only where AVX2 and FMA were found.
             unsafe { avx2::<N, KIND>(&o, len) }
         }
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => {
+            // SAFETY: as above, and an `Isa` of this level exists only where NEON was found.
+            unsafe { vectors::<std::arch::aarch64::float32x4_t, N, KIND>(&o, 0, len) }
+        }
         Level::Baseline => {
             // SAFETY: as above, and plain Rust needs no instructions.
             unsafe { vectors::<[f32; 4], N, KIND>(&o, 0, len) }
