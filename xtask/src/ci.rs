@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::shell::{announce, cargo};
-use crate::{hand_over, tidy};
+use crate::{arm, hand_over, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -17,8 +17,15 @@ pub(crate) struct Args {
 
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 6] =
-    [("fmt", fmt), ("tidy", tidy::run), ("clippy", clippy), ("doc", doc), ("test", test), ("readme", readme)];
+const STEPS: [Step; 7] = [
+    ("fmt", fmt),
+    ("tidy", tidy::run),
+    ("clippy", clippy),
+    ("doc", doc),
+    ("test", test),
+    ("readme", readme),
+    ("arm", arm::run),
+];
 
 pub(crate) fn run(args: Args) -> Result<()> {
     let mut timings = Vec::new();

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod arm;
 mod bench;
 mod ci;
 mod cuda;
