@@ -59,8 +59,8 @@ impl Engine {
         let traits = machine.traits();
         Ok(Self {
             machine,
+            ways: Ways::new(Choice::of_environment()?, Tuning::of_environment()?, traits.capability),
             traits,
-            ways: Ways::new(Choice::of_environment()?, Tuning::of_environment()?),
             recording: false,
             scratch: None,
             freed: Arc::default(),

@@ -6,8 +6,8 @@
 mod common;
 
 use common::directions::all_directions;
-use resnet_core::DType;
 use resnet_core::op::{Conv2d, Padding};
+use resnet_core::{Backend, DType};
 use resnet_cuda::CudaBackend;
 use resnet_cuda::choice::Choice;
 
@@ -21,15 +21,22 @@ fn backend(choice: Choice) -> CudaBackend {
     backend.with_choice(choice)
 }
 
-fn agree(choice: Choice, dtype: DType) {
+/// Image, output channels, window, stride, padding.
+type Shape = ((usize, usize, usize, usize), usize, (usize, usize), usize, Padding);
+
+fn usual() -> [Shape; 5] {
     let pad = Padding::all;
-    for (x, k, window, stride, padding) in [
+    [
         ((2, 9, 10, 3), 16, (7, 7), 2, pad(3)), // a stem
         ((2, 6, 5, 16), 24, (3, 3), 1, pad(1)), // the inside of a block
         ((1, 7, 7, 24), 16, (3, 3), 2, pad(1)), // its first
         ((2, 6, 6, 16), 72, (1, 1), 2, pad(0)), // a projection
         ((5, 1, 1, 40), 10, (1, 1), 1, pad(0)), // a classifier
-    ] {
+    ]
+}
+
+fn agree(choice: Choice, dtype: DType, shapes: &[Shape]) {
+    for &(x, k, window, stride, padding) in shapes {
         let op = Conv2d::new(x, k, window, stride, padding, 1, dtype).expect("is valid");
         let mut forced = backend(choice);
         let (exact, rounded) = all_directions(&mut forced, &op);
@@ -47,10 +54,22 @@ fn agree(choice: Choice, dtype: DType) {
 
 #[test]
 fn bf16_on_tensor_cores_is_bf16_on_ordinary_units() {
-    agree(Choice::Tensor, DType::Bf16);
+    agree(Choice::Tensor, DType::Bf16, &usual());
+}
+
+#[test]
+fn bf16_and_f16_on_warpgroups_are_those_on_ordinary_units() {
+    let device = backend(Choice::Wgmma).describe();
+    if device.contains("compute capability") && !device.contains("compute capability 9.0") {
+        eprintln!("SKIPPED: {device} is no Hopper device");
+        return;
+    }
+    let ends_of_blocks = [((2, 9, 8, 72), 136, (1, 1), 1, Padding::all(0))];
+    agree(Choice::Wgmma, DType::Bf16, &ends_of_blocks);
+    agree(Choice::Wgmma, DType::F16, &ends_of_blocks);
 }
 
 #[test]
 fn tf32_on_tensor_cores_is_f32_on_ordinary_units_for_numbers_that_tf32_holds() {
-    agree(Choice::Tf32, DType::F32);
+    agree(Choice::Tf32, DType::F32, &usual());
 }

@@ -36,6 +36,14 @@ fn libraries() -> &'static Path {
             kernel(Direction::Forward(Prologue::Raw), Tile::TALL),
             kernel(Direction::BackwardData(Prologue::Raw), Tile::SMALL),
             kernel(Direction::BackwardData(Prologue::Grad), Tile::SMALL),
+            kernel(Direction::Forward(Prologue::Raw), Tile::TALL_WGMMA),
+            kernel(Direction::Forward(Prologue::Affine), Tile::TALL_WGMMA),
+            kernel(Direction::BackwardData(Prologue::Raw), Tile::TALL_WGMMA),
+            kernel(Direction::BackwardData(Prologue::Grad), Tile::TALL_WGMMA),
+            kernel(Direction::BackwardWeight(Prologue::Raw, Prologue::Raw), Tile::TALL_WGMMA),
+            kernel(Direction::BackwardWeight(Prologue::Raw, Prologue::Affine), Tile::TALL_WGMMA),
+            kernel(Direction::BackwardWeight(Prologue::Grad, Prologue::Raw), Tile::TALL_WGMMA),
+            kernel(Direction::BackwardWeight(Prologue::Grad, Prologue::Affine), Tile::TALL_WGMMA),
             helpers(),
         ];
         fake::device(dir.path(), &units);
@@ -296,6 +304,22 @@ fn a_plan_that_fails_when_it_runs_is_replaced() {
         notes.contains("engine 32 fails when it runs") && notes.contains("; ordinary units from now on"),
         "{notes}"
     );
+}
+
+/// Hopper's products get their tensors described by the driver, which checks the descriptions.
+#[test]
+fn tensors_are_described_to_hoppers_products() {
+    let _alone = alone();
+    let mut wgmma = backend(Choice::Wgmma, off());
+    same(&mut wgmma, &mut backend(Choice::Simt, off()), &conv(40, 24, 1, 1, 1, DType::Bf16));
+
+    // On the clock of the fake device they are slow, but they are tried, and agree.
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut auto = backend(Choice::Auto, on(&folder));
+    auto.prepare(&step(conv(16, 16, 1, 1, 1, DType::Bf16))).expect("prepared");
+    let notes = auto.notes().join("\n");
+    assert!(!notes.contains("wgmma 128×64"), "{notes}");
+    assert!(notes.contains("tiles of wgmma 128×128: "), "this device lacks its kernels: {notes}");
 }
 
 /// A captured step makes no plan, asks for no memory, and gives the same bits whenever it is replayed.

@@ -58,6 +58,8 @@ fn spills(compiler: &Compiler, unit: &Unit, arch: Arch) -> Vec<String> {
     let cubin = compiler.cubin(unit, arch).unwrap_or_else(|error| panic!("{error}"));
     assert!(cubin.code.starts_with(b"\x7fELF"), "{}", unit.name);
     assert!(!cubin.log.contains("warning"), "{}:\n{}", unit.name, cubin.log);
+    // What the assembler says where it has to wait for each product of a warpgroup before the next.
+    assert!(!cubin.log.contains("serialized"), "{}:\n{}", unit.name, cubin.log);
     let kernels = usage(&cubin.log);
     assert!(!kernels.is_empty(), "{}: the log names no kernel:\n{}", unit.name, cubin.log);
     let spills = kernels.into_iter().filter(|kernel| kernel.spill_bytes != 0 || kernel.stack_bytes != 0);
@@ -75,9 +77,12 @@ fn every_unit_compiles_for_every_architecture_and_nothing_spills() {
         }
         cases.extend(kernels::UNITS.iter().cloned().chain([helpers()]).map(|unit| (unit, arch)));
         // Of the family on tensor cores, all on the two architectures it is made for, one of each direction on the newest.
+        // Products of warpgroups are Hopper's alone.
         let all = Kernel::all().into_iter();
-        let some = all.filter(|kernel| {
-            arch != Arch::SM_100A || (kernel.tile == Tile::LARGE && kernel.element == Element::Bf16)
+        let some = all.filter(|kernel| match arch {
+            Arch::SM_90A => true,
+            Arch::SM_100A => kernel.tile == Tile::LARGE && kernel.element == Element::Bf16,
+            _ => !kernel.tile.wgmma,
         });
         cases.extend(some.map(|kernel| (kernel.unit(), arch)));
     }
@@ -94,9 +99,10 @@ fn kernels_of_the_family_have_their_names_and_fit_a_multiprocessor() {
         let cubin = compiler.cubin(&kernel.unit(), Arch::SM_90A).unwrap_or_else(|error| panic!("{error}"));
         let [usage] = usage(&cubin.log).try_into().expect("one kernel");
         assert_eq!(usage.kernel, kernel.name());
-        // A multiprocessor has 65,536 registers; they are given out in eights.
-        let registers = usage.registers.next_multiple_of(8) * kernel.threads();
-        assert!(registers <= 65_536, "{usage:?}");
+        // A multiprocessor has four times 16,384 registers; a warp has eights of them for each lane, and is in one of the four.
+        let warps = kernel.threads().div_ceil(32).div_ceil(4);
+        let registers = usage.registers.next_multiple_of(8) * 32 * warps;
+        assert!(registers <= 16_384, "{usage:?}");
     });
 }
 
@@ -126,6 +132,56 @@ fn ptx_has_the_instructions_that_are_meant() {
             if element == Element::Tf32 {
                 has("cvt.rna.tf32.f32");
             }
+        }
+    }
+}
+
+#[test]
+fn warpgroups_have_the_instructions_that_are_meant_and_are_refused_elsewhere() {
+    let Some(compiler) = compiler() else { return };
+    let disassembler = disassembler();
+    for (element, product) in [
+        (Element::Bf16, "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16"),
+        (Element::F16, "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16"),
+    ] {
+        for direction in [
+            Direction::Forward(Prologue::Affine),
+            Direction::BackwardData(Prologue::Grad),
+            Direction::BackwardWeight(Prologue::Grad, Prologue::Affine),
+        ] {
+            let kernel = Kernel { direction, element, tile: Tile::WIDE_WGMMA };
+            let (unit, name) = (kernel.unit(), kernel.name());
+            let ptx = compiler.ptx(&unit, Arch::SM_90A).unwrap_or_else(|error| panic!("{error}"));
+            for what in [
+                product,
+                "wgmma.fence.sync.aligned",
+                "wgmma.commit_group.sync.aligned",
+                "wgmma.wait_group.sync.aligned",
+                "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes",
+                "mbarrier.try_wait.parity",
+                "mbarrier.arrive.expect_tx",
+                "fence.mbarrier_init.release.cluster",
+            ] {
+                assert!(ptx.contains(what), "{name} has no {what}");
+            }
+            let error = compiler.cubin(&unit, Arch::SM_80).expect_err("has none of them").to_string();
+            assert!(error.contains("for sm_80") && error.contains("wgmma"), "{name}: {error}");
+
+            let Some(disassembler) = &disassembler else { continue };
+            let cubin = compiler.cubin(&unit, Arch::SM_90A).unwrap_or_else(|error| panic!("{error}"));
+            let sass = sass(disassembler, &cubin.code);
+            let count = |what: &str| sass.lines().filter(|line| line.contains(what)).count();
+            // Four steps along the sum of a stage, for two times 64 columns.
+            assert_eq!(count("HGMMA.64x64x16.F32"), 8, "{name}");
+            // Of dy, y and x in halves of 64 channels; else of pixels (and y) and weights.
+            let copies = match direction {
+                Direction::Forward(_) => 2,
+                Direction::BackwardData(_) => 3,
+                Direction::BackwardWeight(..) => 6,
+            };
+            assert_eq!(count("UTMALDG.2D"), copies, "{name}");
+            assert!(count("SYNCS.PHASECHK.TRANS64.TRYWAIT") > 0, "{name}: nothing waits for a phase");
+            assert_eq!(count("STL"), 0, "{name}: something lies in local memory");
         }
     }
 }

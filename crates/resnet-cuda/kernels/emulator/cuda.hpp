@@ -44,8 +44,14 @@ struct Launch {
     unsigned grid[3], block[3], shared_bytes;
 };
 
-enum Failure : int { FINE = 0, DIVERGED = 1, TOO_MANY_THREADS = 2, TOO_MUCH_SHARED = 3 };
-enum State : unsigned char { READY, AT_WARP, AT_BLOCK, DONE };
+// Told apart by `FAILURES` in src/machine/emulator/library.rs. From UNFENCED_PRODUCT on: rules of asynchronous instructions, see hopper.hpp.
+enum Failure : int {
+    FINE = 0, DIVERGED, TOO_MANY_THREADS, TOO_MUCH_SHARED,
+    UNFENCED_PRODUCT, REGISTERS_IN_FLIGHT, PRODUCTS_LEFT, BARRIER_UNFENCED, BARRIER_UNKNOWN, BARRIER_OVERRUN, COPY_REFUSED, COPIES_LEFT,
+    OUTSIDE_SHARED,
+};
+// LATER: it lets everybody else run first. AT_PHASE: it waits for a phase of a barrier in shared memory. AT_NAMED: for some threads of the block.
+enum State : unsigned char { READY, AT_WARP, AT_BLOCK, LATER, AT_PHASE, AT_NAMED, DONE };
 
 constexpr unsigned MOST_THREADS = 1024, WARP = 32;
 constexpr size_t STACK_BYTES = 64 << 10;
@@ -89,7 +95,21 @@ struct Fiber {
     uint3 tid;
     State state;
     unsigned char turn; // which of the two sets of slots its next exchange uses
+    unsigned char parity, name; // what it waits for
+    unsigned named_threads;
+    const uint64_t* barrier;
 };
+
+// The highest but one bit of a barrier in shared memory: the parity of its phase.
+constexpr unsigned PHASE_BIT = 62;
+
+// What instructions that work beside the threads want to know and do; see hopper.hpp.
+struct Hooks {
+    void (*begin)();   // of a block
+    bool (*deliver)(); // lets one of them have its effect; false where none is under way
+    Failure (*end)();  // of a block
+};
+inline Hooks hooks;
 
 // One block at work.
 struct Block {
@@ -99,6 +119,7 @@ struct Block {
     uint3 index, dim, grid;
     void (*body)(const void*);
     const void* args;
+    Failure failure; // the first rule that was broken
     char* stacks;
     unsigned char* dynamic_shared;
     alignas(64) unsigned char slots[2][MOST_THREADS][SLOT_BYTES];
@@ -138,6 +159,13 @@ inline __attribute__((noinline)) void wait(State state) {
     switch_to(me->context, b.scheduler);
 }
 
+// The block ends here: what its threads did next would mean nothing.
+inline void fail(Failure failure) {
+    Block& b = block();
+    if (!b.failure) b.failure = failure;
+    if (b.self) wait(DONE); // else no thread is at work, and whoever asked looks
+}
+
 inline void entry() {
     Block& b = block();
     b.body(b.args);
@@ -168,21 +196,44 @@ inline void prepare(Block& b, unsigned i) {
 #endif
 }
 
+// Lets threads of a named barrier go on if all have come that it is for.
+inline bool open_named(Block& b, unsigned n) {
+    bool opened = false;
+    for (unsigned name = 0; name < 16; name++) {
+        unsigned come = 0, wanted = 0;
+        for (unsigned i = 0; i < n; i++)
+            if (b.fibers[i].state == AT_NAMED && b.fibers[i].name == name) come++, wanted = b.fibers[i].named_threads;
+        if (come == 0 || come != wanted) continue;
+        opened = true;
+        for (unsigned i = 0; i < n; i++)
+            if (b.fibers[i].state == AT_NAMED && b.fibers[i].name == name) b.fibers[i].state = READY;
+    }
+    return opened;
+}
+
 // Runs the threads of one block to their end.
 inline Failure run(Block& b) {
     const unsigned n = b.dim.x * b.dim.y * b.dim.z;
     for (unsigned i = 0; i < n; i++) prepare(b, i);
+    b.failure = FINE;
+    if (hooks.begin) hooks.begin();
     for (;;) {
         unsigned live = 0, at_block = 0;
+        bool ran = false;
         for (unsigned first = 0; first < n; first += WARP) {
             const unsigned last = first + WARP < n ? first + WARP : n;
+            for (unsigned i = first; i < last; i++)
+                if (b.fibers[i].state == LATER) b.fibers[i].state = READY;
             for (;;) {
                 unsigned alive = 0, at_warp = 0, waiting = 0;
                 for (unsigned i = first; i < last; i++) {
                     Fiber& f = b.fibers[i];
+                    if (f.state == AT_PHASE && (*f.barrier >> PHASE_BIT & 1) != f.parity) f.state = READY;
                     if (f.state == READY) {
+                        ran = true;
                         b.self = &f;
                         switch_to(b.scheduler, f.context);
+                        if (b.failure) return b.failure;
                     }
                     alive += f.state != DONE;
                     at_warp += f.state == AT_WARP;
@@ -197,10 +248,17 @@ inline Failure run(Block& b) {
                     if (b.fibers[i].state == AT_WARP) b.fibers[i].state = READY;
             }
         }
-        if (live == 0) return FINE;
-        if (at_block != live) return DIVERGED;
-        for (unsigned i = 0; i < n; i++)
-            if (b.fibers[i].state == AT_BLOCK) b.fibers[i].state = READY;
+        if (live == 0) return hooks.end ? hooks.end() : FINE;
+        if (at_block == live) {
+            for (unsigned i = 0; i < n; i++)
+                if (b.fibers[i].state == AT_BLOCK) b.fibers[i].state = READY;
+            continue;
+        }
+        if (open_named(b, n) || ran) continue;
+        // Everybody waits for something that only what works beside the threads can bring.
+        b.self = nullptr;
+        if (!(hooks.deliver && hooks.deliver())) return DIVERGED;
+        if (b.failure) return b.failure;
     }
 }
 

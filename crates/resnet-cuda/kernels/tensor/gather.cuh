@@ -87,6 +87,9 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS_, int WARP_COLUMNS_> 
         PITCH = COLUMNS + 8, // of the tile in shared memory, in floats
     };
     static_assert(A_COPIES * STEP == ROWS && B_COPIES * STEP == COLUMNS && N % 2 == 0, "tile");
+
+    // For all THREADS.
+    static __device__ __forceinline__ void wait() { __syncthreads(); }
 };
 
 // Where a chunk of a row of 64 bytes lies: two rows fill the 128 bytes of all banks.
@@ -310,9 +313,9 @@ template <class Tile, int N> struct Part {
 template <class Tile, int N, class V, class Get, class Merge, class Put>
 __device__ __forceinline__ void reduce_columns(V* room, const Part<Tile, N>& part, Get get, Merge merge_two, Put put) {
     enum { DOWN = Part<Tile, N>::DOWN };
-    __syncthreads();
+    Tile::wait();
     UNROLL for (int e = 0; e < N; e++) room[part.lane_row * Tile::COLUMNS + part.column + e] = get(e);
-    __syncthreads();
+    Tile::wait();
     if (threadIdx.x < Tile::COLUMNS) {
         V total = room[threadIdx.x];
         for (u32 row = 1; row < DOWN; row++) total = merge_two(total, room[row * Tile::COLUMNS + threadIdx.x]);

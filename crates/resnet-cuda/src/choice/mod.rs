@@ -1,8 +1,8 @@
 //! Which kernels compute a convolution. The one place.
 //!
 //! There are three ways: kernels of this crate on ordinary units, the same on tensor cores ([`tensor`](crate::tensor)), and
-//! cuDNN ([`cudnn`](crate::cudnn)). On a device preparation times the ways that may be taken, tiles of tensor cores among them, and keeps
-//! the fastest, see `tune`; on the emulator, and where tuning is switched off, rules decide:
+//! cuDNN ([`cudnn`](crate::cudnn)). On a device preparation times the ways that may be taken, tiles of tensor cores among them (on Hopper
+//! those of its warpgroups too, for 1×1 convolutions of stride 1), and keeps the fastest, see `tune`; on the emulator, and where tuning is switched off, rules decide:
 //!
 //! | dtype | usual | why |
 //! |---|---|---|
@@ -12,6 +12,7 @@
 //!
 //! `RESNET_CUDA_KERNEL` forces a choice, for tests and comparisons:
 //! `auto` (the default), `simt` (ordinary units for everything), `tensor` (tensor cores of this crate where nothing more is rounded),
+//! `wgmma` (as `tensor`, with Hopper's warpgroups wherever they can; an error on another device),
 //! `tf32` (as `auto`, and f32 may be rounded to tf32), `cudnn` (cuDNN wherever it accepts a convolution).
 //! `RESNET_CUDA_TUNING=off` times nothing. `RESNET_CUDA_NARROW_GRADIENTS=on` lets cuDNN round gradients of weights to the tensors' 16 bits,
 //! which PyTorch's autocast does too and this crate's kernels do not.
@@ -49,6 +50,8 @@ pub enum Choice {
     Simt,
     /// Tensor cores of this crate where they round nothing more than the tensors are rounded already.
     Tensor,
+    /// As [`Choice::Tensor`], with the instructions of Hopper's warpgroups for 1×1 convolutions of stride 1 in 16 bits.
+    Wgmma,
     /// As [`Choice::Auto`], and f32 operands may be rounded to tf32.
     Tf32,
     /// cuDNN wherever it accepts a convolution, true f32 for f32.
@@ -57,7 +60,8 @@ pub enum Choice {
 
 impl Choice {
     /// All of them.
-    pub const ALL: [Choice; 5] = [Choice::Auto, Choice::Simt, Choice::Tensor, Choice::Tf32, Choice::Cudnn];
+    pub const ALL: [Choice; 6] =
+        [Choice::Auto, Choice::Simt, Choice::Tensor, Choice::Wgmma, Choice::Tf32, Choice::Cudnn];
 
     /// What the environment says, or the usual.
     ///
@@ -88,6 +92,7 @@ impl Choice {
             Choice::Auto => "auto",
             Choice::Simt => "simt",
             Choice::Tensor => "tensor",
+            Choice::Wgmma => "wgmma",
             Choice::Tf32 => "tf32",
             Choice::Cudnn => "cudnn",
         }
@@ -145,7 +150,7 @@ mod tests {
         assert_eq!(Choice::named("").expect("known"), Choice::Auto);
         let error = Choice::named("fast").expect_err("unknown").to_string();
         assert!(error.contains("RESNET_CUDA_KERNEL") && error.contains("`fast`"), "{error}");
-        assert!(error.contains("auto, simt, tensor, tf32, cudnn"), "{error}");
+        assert!(error.contains("auto, simt, tensor, wgmma, tf32, cudnn"), "{error}");
 
         let (f32, bf16) = (conv(1, DType::F32), conv(1, DType::Bf16));
         assert_eq!(

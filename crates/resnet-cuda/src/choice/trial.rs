@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use resnet_core::Result;
+use resnet_core::{Error, Result};
 
 use super::lab::{Lab, Sample};
 use super::plans::{Entry, Kept, Plans};
@@ -28,10 +28,12 @@ struct Trials<'a> {
     /// Plans are made as their turn comes.
     ways: Vec<Option<Way>>,
     started: Instant,
+    /// What a candidate did to the device, after which nothing runs on it any more.
+    broken: Option<String>,
 }
 
-impl Trial for Trials<'_> {
-    fn warm_up(&mut self, index: usize) -> std::result::Result<(), String> {
+impl Trials<'_> {
+    fn try_out(&mut self, index: usize) -> std::result::Result<(), String> {
         let way = match &self.candidates[index] {
             Candidate::Own(way) => way.clone(),
             Candidate::Cudnn(offers, i) => {
@@ -47,6 +49,23 @@ impl Trial for Trials<'_> {
         result.agrees_with(&self.wanted)?;
         self.ways[index] = Some(way);
         Ok(())
+    }
+}
+
+impl Trial for Trials<'_> {
+    fn warm_up(&mut self, index: usize) -> std::result::Result<(), String> {
+        if self.broken.is_some() {
+            return Err("the device is lost".to_owned());
+        }
+        let tried = self.try_out(index);
+        if let (Err(why), Err(_)) = (&tried, self.engine.machine.synchronize()) {
+            let name = self.candidates[index].name();
+            self.broken = Some(format!(
+                "{}: {name} cannot be tried on this device: {why}; RESNET_CUDA_KERNEL=tensor, simt or cudnn does without",
+                self.task
+            ));
+        }
+        tried
     }
 
     fn time(&mut self, index: usize) -> std::result::Result<f32, String> {
@@ -75,9 +94,12 @@ pub(super) fn run(
     let own = engine.ways.own(&task);
     let wanted = lab.result(engine, &task, &own)?;
     let ways = candidates.iter().map(|_| None).collect();
-    let mut trials = Trials { engine, cudnn, lab, task, wanted, candidates, ways, started };
+    let mut trials = Trials { engine, cudnn, lab, task, wanted, candidates, ways, started, broken: None };
     let (best, refused) = fastest(trials.candidates.len(), &mut trials);
-    let Trials { engine, candidates, mut ways, .. } = trials;
+    let Trials { engine, candidates, mut ways, broken, .. } = trials;
+    if let Some(action) = broken {
+        return Err(Error::Device { backend: crate::NAME, action });
+    }
     for (i, why) in refused {
         engine.ways.note(format!("{task}: {}: {why}", candidates[i].name()));
     }

@@ -8,12 +8,12 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use resnet_core::op::{Conv2d, Op};
-use resnet_core::{DType, Result};
+use resnet_core::{DType, Error, Result};
 
 use super::lab::Lab;
 use super::plans::{Entry, Kept, Plans};
 use super::task::Task;
-use super::ways::Way;
+use super::ways::{HOPPER, Way};
 use super::{Choice, trial};
 use crate::cudnn::convolution::Candidate as Offer;
 use crate::cudnn::{Convolutions, Pattern};
@@ -41,6 +41,9 @@ impl Candidate {
 /// # Errors
 /// What cuDNN lacks, where it is forced; device errors.
 pub(crate) fn choose(engine: &mut Engine, ops: &[Op]) -> Result<()> {
+    if let Some(action) = refused(engine.ways.choice, engine.traits.capability) {
+        return Err(Error::Device { backend: crate::NAME, action });
+    }
     let cudnn = engine.ways.cudnn(&mut *engine.machine)?;
     if !matches!(engine.ways.choice, Choice::Auto | Choice::Tf32 | Choice::Cudnn)
         || engine.traits.capability == 0
@@ -77,6 +80,19 @@ pub(crate) fn choose(engine: &mut Engine, ops: &[Op]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Why a choice is none for a device of this compute capability; the emulator has 0 and does everything.
+fn refused(choice: Choice, capability: u32) -> Option<String> {
+    let can = choice != Choice::Wgmma || [0, HOPPER].contains(&capability);
+    (!can).then(|| {
+        format!(
+            "RESNET_CUDA_KERNEL=wgmma needs a Hopper device (compute capability 9.0), and this one has {}.{}; use \
+             `tensor` or `auto`",
+            capability / 10,
+            capability % 10
+        )
+    })
 }
 
 /// Takes what an earlier run chose. A plan that cuDNN does not take back is sought anew.
@@ -184,4 +200,21 @@ fn timed(engine: &mut Engine, cudnn: Option<&Convolutions>, plans: &mut Plans, t
         engine.release_scratch();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warpgroups_are_hoppers() {
+        for capability in [0, 90] {
+            assert_eq!(refused(Choice::Wgmma, capability), None);
+        }
+        for (capability, name) in [(80, "8.0"), (100, "10.0"), (120, "12.0")] {
+            let why = refused(Choice::Wgmma, capability).expect("has none");
+            assert!(why.contains("RESNET_CUDA_KERNEL=wgmma") && why.contains(name), "{why}");
+            assert_eq!(refused(Choice::Auto, capability), None);
+        }
+    }
 }

@@ -27,6 +27,15 @@ pub(crate) enum Way {
     Cudnn(Rc<Prepared>),
 }
 
+/// Compute capability, times ten, of the devices that have warpgroups' instructions: no later one does.
+pub(super) const HOPPER: u32 = 90;
+
+impl Way {
+    fn is_wgmma(&self) -> bool {
+        matches!(self, Way::Tensor(_, Some(tile)) if tile.wgmma)
+    }
+}
+
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -89,6 +98,8 @@ pub(crate) struct Ways {
     pub(crate) tuning: Tuning,
     cudnn: Cudnn,
     chosen: HashMap<Task, (Way, Option<f32>)>,
+    /// Whether the device has Hopper's instructions.
+    hopper: bool,
     /// What is worth telling, each once.
     notes: Vec<String>,
 }
@@ -100,8 +111,10 @@ enum Cudnn {
 }
 
 impl Ways {
-    pub(crate) fn new(choice: Choice, tuning: Tuning) -> Self {
-        Ways { choice, tuning, cudnn: Cudnn::NotAsked, chosen: HashMap::new(), notes: Vec::new() }
+    /// `capability`: that of the device, as in [`Traits`](crate::machine::Traits).
+    pub(crate) fn new(choice: Choice, tuning: Tuning, capability: u32) -> Self {
+        let hopper = capability == HOPPER;
+        Ways { choice, tuning, cudnn: Cudnn::NotAsked, chosen: HashMap::new(), hopper, notes: Vec::new() }
     }
 
     /// The kernels of this crate that may be taken.
@@ -112,6 +125,8 @@ impl Ways {
             // A weight gradient has no tall tiles: its pixels are shared out besides.
             let weight = matches!(task.form, Form::BackwardWeight { .. });
             ways.extend(Tile::ALL.iter().filter(|tile| !weight || **tile != Tile::TALL).map(with));
+            let hopper = Tile::WGMMA.iter().filter(|tile| self.hopper && tile.supports(&task.op, element));
+            ways.extend(hopper.map(with));
             ways.reverse(); // what is expected to be fast first
         }
         ways
@@ -119,7 +134,11 @@ impl Ways {
 
     /// By kernels of this crate.
     pub(crate) fn own(&self, task: &Task) -> Way {
-        self.choice.element(&task.op).map_or(Way::Simt, |element| Way::Tensor(element, None))
+        let Some(element) = self.choice.element(&task.op) else { return Way::Simt };
+        let columns = if let Form::Forward { .. } = task.form { task.op.k() } else { task.op.c() };
+        let tile = Some(Tile::of_wgmma(columns))
+            .filter(|tile| self.choice == Choice::Wgmma && tile.supports(&task.op, element));
+        Way::Tensor(element, tile)
     }
 
     /// The way that is taken: what was chosen for the task; where cuDNN is forced its plain plan; else a kernel of this crate.
@@ -186,7 +205,8 @@ impl Ways {
         let mut parts = Vec::new();
         for (n, what) in [
             (count(|way| matches!(way, Way::Cudnn(_))), "by cuDNN"),
-            (count(|way| matches!(way, Way::Tensor(..))), "on tensor cores"),
+            (count(|way| way.is_wgmma()), "on Hopper's warpgroups"),
+            (count(|way| matches!(way, Way::Tensor(..)) && !way.is_wgmma()), "on tensor cores"),
             (count(|way| matches!(way, Way::Simt)), "on ordinary units"),
         ] {
             if n > 0 {
@@ -245,5 +265,61 @@ pub(crate) fn by(
             run(engine, &own)
         }
         done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use resnet_core::DType;
+    use resnet_core::op::{Conv2d, Op, Padding};
+
+    use super::*;
+
+    fn conv(c: usize, window: usize, stride: usize, dtype: DType) -> Conv2d {
+        let x = (2, 8, 8, c);
+        Conv2d::new(x, 64, (window, window), stride, Padding::all(window / 2), 1, dtype).expect("is valid")
+    }
+
+    fn wgmma(choice: Choice, capability: u32, op: Conv2d) -> Vec<(usize, bool)> {
+        let tuning = Tuning { on: true, folder: None, narrow_gradients: false };
+        let ways = Ways::new(choice, tuning, capability);
+        let tasks = [Op::Conv2d(op), Op::Conv2dBackwardData(op), Op::Conv2dBackwardWeight(op)];
+        let count = |task: &Task| {
+            let n = ways.all_own(task).iter().filter(|way| way.is_wgmma()).count();
+            (n, ways.own(task).is_wgmma())
+        };
+        tasks.iter().flat_map(Task::all).map(|task| count(&task)).collect()
+    }
+
+    #[test]
+    fn warpgroups_are_tried_on_hopper_and_forced_by_name() {
+        let all = |of: Vec<(usize, bool)>, wanted| assert!(of.iter().all(|of| *of == wanted), "{of:?}");
+        let bottleneck = conv(256, 1, 1, DType::Bf16);
+        all(wgmma(Choice::Auto, 90, bottleneck), (2, false));
+        all(wgmma(Choice::Auto, 90, conv(256, 1, 1, DType::F16)), (2, false));
+        for capability in [0, 80, 100] {
+            all(wgmma(Choice::Auto, capability, bottleneck), (0, false));
+        }
+        // On the emulator, where nothing is timed, by name.
+        all(wgmma(Choice::Wgmma, 0, bottleneck), (0, true));
+        for other in [
+            conv(256, 1, 2, DType::Bf16),
+            conv(256, 3, 1, DType::Bf16),
+            conv(12, 1, 1, DType::Bf16),
+            conv(256, 1, 1, DType::F32),
+        ] {
+            all(wgmma(Choice::Auto, 90, other), (0, false));
+            all(wgmma(Choice::Wgmma, 90, other), (0, false));
+        }
+    }
+
+    #[test]
+    fn ways_are_told_apart_in_words() {
+        let tensor = |tile| Way::Tensor(Element::Bf16, Some(tile)).to_string();
+        assert_eq!(tensor(Tile::WIDE_WGMMA), "tensor cores, tiles of wgmma 128×128");
+        assert_eq!(tensor(Tile::LARGE), "tensor cores, tiles of 128×128");
+        for tile in Tile::ALL.into_iter().chain(Tile::WGMMA) {
+            assert_eq!(Tile::named(&tile.name()), Some(tile));
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! overlap with them (`staging`).
 #![allow(unsafe_code)]
 
+mod map;
 mod staging;
 
 use std::collections::HashMap;
@@ -75,6 +76,9 @@ const PARAMETER_SIZE: &str = "cuFuncGetParamInfo";
 /// Since CUDA 12.8: the time between two events. Without it the host's clock is taken.
 const ELAPSED_TIME: &str = "cuEventElapsedTime_v2";
 
+/// Since CUDA 12.0: describes a tensor to Hopper's tensor memory accelerator.
+pub(super) const ENCODE_MAP: &str = "cuTensorMapEncodeTiled";
+
 /// Shared memory a block may have without being asked for.
 const USUAL_SHARED_BYTES: u32 = 48 << 10;
 
@@ -101,6 +105,7 @@ pub struct Gpu {
 struct Driver {
     tells_parameter_size: bool,
     tells_time: bool,
+    encodes_maps: bool,
 }
 
 struct Function {
@@ -250,6 +255,18 @@ impl Machine for Gpu {
         self.bind()?;
         let stream = self.stream.cu_stream();
         let Launch { kernel, grid, block, shared_bytes, args } = launch;
+        let encoded;
+        let words = if args.has_maps() {
+            if !self.driver.encodes_maps {
+                return Err(refused(format!(
+                    "`{kernel}` needs {ENCODE_MAP}, which this driver lacks; update it"
+                )));
+            }
+            encoded = args.encoded(map::encode)?;
+            &encoded
+        } else {
+            args.words()
+        };
         let function = self.function(kernel)?;
         if let Some(wanted) = function.arg_bytes.filter(|&wanted| wanted != args.bytes()) {
             return Err(refused(format!(
@@ -265,7 +282,7 @@ impl Machine for Gpu {
                 .map_err(|e| failed(&format!("{shared_bytes} bytes of shared memory for `{kernel}`"), e))?;
             function.shared_bytes = *shared_bytes;
         }
-        let mut parameters = [args.words().as_ptr().cast_mut().cast::<c_void>()];
+        let mut parameters = [words.as_ptr().cast_mut().cast::<c_void>()];
         let (grid, block) = ((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]));
         // SAFETY: the function belongs to a module that is kept. A kernel takes exactly one structure by value (`KERNEL`), and the
         // words hold as many bytes as it has, compared above where the driver tells and by the emulator's tests everywhere; the
@@ -355,8 +372,11 @@ fn load_driver(search: &Search) -> Result<Driver> {
     let missing = || CudaUnavailable::NoDriver { library: DRIVER, searched: search.places(&[DRIVER]) };
     let driver = Loaded::open(search, &[DRIVER])?.ok_or_else(missing)?;
     driver.require(&NEEDED)?;
-    let has =
-        Driver { tells_parameter_size: driver.has(PARAMETER_SIZE), tells_time: driver.has(ELAPSED_TIME) };
+    let has = Driver {
+        tells_parameter_size: driver.has(PARAMETER_SIZE),
+        tells_time: driver.has(ELAPSED_TIME),
+        encodes_maps: driver.has(ENCODE_MAP),
+    };
     // A library that was opened by its path is found by its name from then on.
     driver.keep();
     // SAFETY: loads the driver by its usual names, as this function just did.

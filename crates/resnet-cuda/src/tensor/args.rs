@@ -3,6 +3,7 @@
 use resnet_core::op::Conv2d;
 
 use super::Element;
+use crate::args::map::TensorMap;
 pub use crate::source::{GradOutArgs, GradSourceArgs, GradSumsArgs, SourceArgs};
 
 crate::args! {
@@ -46,6 +47,23 @@ crate::args! {
         dx: GradOutArgs,
     }
 
+    /// Twin in `wgmma_forward.cu`.
+    pub(crate) struct WgmmaForwardArgs {
+        x: TensorMap,
+        weights: TensorMap,
+        f: ForwardArgs,
+        unused: u64,
+    }
+
+    /// Twin in `wgmma_backward_data.cu`.
+    pub(crate) struct WgmmaBackwardDataArgs {
+        dz: TensorMap,
+        y: TensorMap,
+        weights: TensorMap,
+        b: BackwardDataArgs,
+        unused: [u64; 6],
+    }
+
     /// Twin in `backward_weight.cuh`.
     pub(crate) struct BackwardWeightArgs {
         dy: GradSourceArgs,
@@ -68,6 +86,15 @@ crate::args! {
         row_tiles: u32,
         column_tiles: u32,
         stages_per_share: u32,
+    }
+
+    /// Twin in `wgmma_backward_weight.cu`.
+    pub(crate) struct WgmmaBackwardWeightArgs {
+        dz: TensorMap,
+        y: TensorMap,
+        x: TensorMap,
+        g: BackwardWeightArgs,
+        unused: [u64; 2],
     }
 
     /// Twin in `prepare.cu`.

@@ -2,12 +2,13 @@
 
 use resnet_core::op::Conv2d;
 
-use super::args::{BackwardDataArgs, Gather, GradOutArgs, GradSourceArgs, PackArgs};
+use super::args::{BackwardDataArgs, Gather, GradOutArgs, GradSourceArgs, PackArgs, WgmmaBackwardDataArgs};
 use super::kernel::{Direction, Kernel, helpers};
 use super::stage;
 use super::tile::Tile;
 use super::{Device, Element, Scratch, Step};
 use crate::args::Packed;
+use crate::args::map::TensorMap;
 use crate::machine::Launch;
 
 /// How one gradient is computed.
@@ -16,6 +17,7 @@ pub struct BackwardData {
     op: Conv2d,
     element: Element,
     tile: Tile,
+    device: Device,
 }
 
 /// What it is computed with. Addresses; 0 where there is nothing.
@@ -37,13 +39,13 @@ impl BackwardData {
     /// Chooses the tile. `None` where [`Element::supports`] says no, or where there are more phases than a grid has.
     pub fn plan(op: Conv2d, element: Element, device: Device) -> Option<Self> {
         let tile = Tile::of_gather(device, op.n() * op.h() * op.w(), op.c());
-        Self::with_tile(op, element, tile)
+        Self::with_tile(op, element, tile, device)
     }
 
-    /// As [`BackwardData::plan`], with a given tile.
-    pub fn with_tile(op: Conv2d, element: Element, tile: Tile) -> Option<Self> {
+    /// As [`BackwardData::plan`], with a given tile. `None` where [`Tile::supports`] says no.
+    pub fn with_tile(op: Conv2d, element: Element, tile: Tile, device: Device) -> Option<Self> {
         let phases_fit = op.stride().checked_mul(op.stride()).is_some_and(|phases| phases <= 65_535);
-        (element.supports(&op) && phases_fit).then_some(BackwardData { op, element, tile })
+        (tile.supports(&op, element) && phases_fit).then_some(BackwardData { op, element, tile, device })
     }
 
     /// Pixels with the same remainders by the stride: a phase reads the same taps everywhere.
@@ -92,7 +94,7 @@ impl BackwardData {
 
     /// The launches, in order.
     pub fn steps(&self, operands: &Operands) -> Vec<Step> {
-        let BackwardData { op, element, tile } = *self;
+        let BackwardData { op, element, tile, device } = *self;
         let Operands { dy, w, packed, dx, scratch } = *operands;
         let mut pieces = Scratch::default();
         let mut weights = scratch + self.weights(&mut pieces) as u64;
@@ -109,8 +111,22 @@ impl BackwardData {
         let kernel = Kernel { direction: Direction::BackwardData(prologue), element, tile };
         let (row_tiles, column_tiles) = (self.row_tiles(), op.c().div_ceil(tile.columns));
         let g = Gather::new(&op, true, element, weights, (row_tiles, column_tiles));
-        let grid = [(row_tiles * column_tiles) as u32, 1, self.phases() as u32];
-        steps.push(kernel.step(grid, Packed::of(&BackwardDataArgs { g, dy, dx })));
+        let tiles = row_tiles * column_tiles;
+        let args = BackwardDataArgs { g, dy, dx };
+        steps.push(if tile.wgmma {
+            let pixels = op.n() * op.p() * op.q();
+            let image = |address| TensorMap::swizzled(address, pixels, op.k(), tile.rows);
+            let args = WgmmaBackwardDataArgs {
+                dz: image(dy.dz),
+                y: image(dy.y),
+                weights: TensorMap::swizzled(weights, op.c(), op.k(), tile.columns),
+                b: args,
+                unused: [0; 6],
+            };
+            kernel.step([tiles.min(device.multiprocessors) as u32, 1, 1], Packed::of(&args))
+        } else {
+            kernel.step([tiles as u32, 1, self.phases() as u32], Packed::of(&args))
+        });
         steps
     }
 }

@@ -2,12 +2,15 @@
 
 use resnet_core::op::Conv2d;
 
-use super::args::{BackwardWeightArgs, FinishWeightArgs, GradSourceArgs, SourceArgs};
+use super::args::{
+    BackwardWeightArgs, FinishWeightArgs, GradSourceArgs, SourceArgs, WgmmaBackwardWeightArgs,
+};
 use super::kernel::{Direction, Kernel, helpers};
 use super::stage::{self, THREADS, in_rows};
 use super::tile::{Tile, shares};
 use super::{Device, Element, Scratch, Step};
 use crate::args::Packed;
+use crate::args::map::TensorMap;
 use crate::machine::Launch;
 
 /// How one gradient is computed.
@@ -41,9 +44,9 @@ impl BackwardWeight {
         Self::with_tile(op, element, tile, device)
     }
 
-    /// As [`BackwardWeight::plan`], with a given tile.
+    /// As [`BackwardWeight::plan`], with a given tile. `None` where [`Tile::supports`] says no.
     pub fn with_tile(op: Conv2d, element: Element, tile: Tile, device: Device) -> Option<Self> {
-        if !element.supports(&op) {
+        if !tile.supports(&op, element) {
             return None;
         }
         let mut plan = BackwardWeight { op, element, tile, stages_per_share: 1 };
@@ -65,9 +68,14 @@ impl BackwardWeight {
         self.op.n() * self.op.p() * self.op.q()
     }
 
-    /// Stages of the pipeline that all pixels take: 64 bytes of each channel are one.
+    /// Pixels of a stage of the pipeline: 64 bytes of each channel, on Hopper 128.
+    fn stage_pixels(&self) -> usize {
+        (if self.tile.wgmma { 128 } else { 64 }) / self.element.bytes()
+    }
+
+    /// Stages that all pixels take.
     fn stages(&self) -> usize {
-        self.pixels().div_ceil(64 / self.element.bytes())
+        self.pixels().div_ceil(self.stage_pixels())
     }
 
     /// Into how many parts the sum is split.
@@ -139,7 +147,16 @@ impl BackwardWeight {
             stages_per_share: stages_per_share as u32,
         };
         let grid = [(row_tiles * column_tiles) as u32, 1, self.n_shares() as u32];
-        steps.push(kernel.step(grid, Packed::of(&args)));
+        let packed = if tile.wgmma {
+            let map = |address, channels| {
+                TensorMap::swizzled(address, self.pixels(), channels, self.stage_pixels())
+            };
+            let (dz, y, x) = (map(dy.dz, op.k()), map(dy.y, op.k()), map(x.raw, op.c()));
+            Packed::of(&WgmmaBackwardWeightArgs { dz, y, x, g: args, unused: [0; 2] })
+        } else {
+            Packed::of(&args)
+        };
+        steps.push(kernel.step(grid, packed));
 
         let n = op.k() * op.r() * op.s() * op.c();
         let finish = FinishWeightArgs {

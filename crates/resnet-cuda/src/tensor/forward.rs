@@ -2,12 +2,13 @@
 
 use resnet_core::op::Conv2d;
 
-use super::args::{ForwardArgs, Gather, PackArgs, SourceArgs};
+use super::args::{ForwardArgs, Gather, PackArgs, SourceArgs, WgmmaForwardArgs};
 use super::kernel::{Direction, Kernel, helpers};
 use super::stage::{self, THREADS, in_rows};
 use super::tile::Tile;
 use super::{Device, Element, Scratch, Step};
 use crate::args::Packed;
+use crate::args::map::TensorMap;
 use crate::machine::Launch;
 
 /// How one convolution is computed.
@@ -16,6 +17,7 @@ pub struct Forward {
     op: Conv2d,
     element: Element,
     tile: Tile,
+    device: Device,
 }
 
 /// What it is computed with. Addresses; 0 where there is nothing.
@@ -41,12 +43,12 @@ impl Forward {
     /// Chooses the tile. `None` where [`Element::supports`] says no.
     pub fn plan(op: Conv2d, element: Element, device: Device) -> Option<Self> {
         let tile = Tile::of_gather(device, op.n() * op.p() * op.q(), op.k());
-        Self::with_tile(op, element, tile)
+        Self::with_tile(op, element, tile, device)
     }
 
-    /// As [`Forward::plan`], with a given tile.
-    pub fn with_tile(op: Conv2d, element: Element, tile: Tile) -> Option<Self> {
-        element.supports(&op).then_some(Forward { op, element, tile })
+    /// As [`Forward::plan`], with a given tile. `None` where [`Tile::supports`] says no.
+    pub fn with_tile(op: Conv2d, element: Element, tile: Tile, device: Device) -> Option<Self> {
+        tile.supports(&op, element).then_some(Forward { op, element, tile, device })
     }
 
     /// How many tiles leave statistics.
@@ -85,7 +87,7 @@ impl Forward {
 
     /// The launches, in order.
     pub fn steps(&self, operands: &Operands) -> Vec<Step> {
-        let Forward { op, element, tile } = *self;
+        let Forward { op, element, tile, device } = *self;
         let Operands { x, w, packed, bias, y, partials, scratch } = *operands;
         let mut pieces = Scratch::default();
         let mut weights = scratch + self.weights(&mut pieces) as u64;
@@ -102,7 +104,18 @@ impl Forward {
         let (row_tiles, column_tiles) = (self.n_tiles(), op.k().div_ceil(tile.columns));
         let g = Gather::new(&op, false, element, weights, (row_tiles, column_tiles));
         let args = ForwardArgs { g, x: x.raw, affine: x.affine, bias, y, partials, relu: x.relu, unused: 0 };
-        steps.push(kernel.step([(row_tiles * column_tiles) as u32, 1, 1], Packed::of(&args)));
+        let tiles = row_tiles * column_tiles;
+        steps.push(if tile.wgmma {
+            let args = WgmmaForwardArgs {
+                x: TensorMap::swizzled(x.raw, self.rows(), op.c(), tile.rows),
+                weights: TensorMap::swizzled(weights, op.k(), op.c(), tile.columns),
+                f: args,
+                unused: 0,
+            };
+            kernel.step([tiles.min(device.multiprocessors) as u32, 1, 1], Packed::of(&args))
+        } else {
+            kernel.step([tiles as u32, 1, 1], Packed::of(&args))
+        });
         steps
     }
 }

@@ -56,6 +56,12 @@ pub struct Kernel {
     pub tile: Tile,
 }
 
+/// What a block may have of shared memory on Hopper.
+const HOPPER_SHARED: usize = 227 << 10;
+
+/// Bytes of the two barriers of a buffer.
+const BARRIERS: usize = 16;
+
 macro_rules! headers {
     ($($folder:literal / $name:literal),* $(,)?) => {
         &[$(($name, include_str!(concat!("../../kernels/", $folder, "/", $name)))),*]
@@ -73,6 +79,8 @@ pub(crate) const HEADERS: &[(&str, &str)] = headers!(
     "tensor" / "forward.cuh",
     "tensor" / "backward_data.cuh",
     "tensor" / "backward_weight.cuh",
+    "tensor" / "hopper.cuh",
+    "tensor" / "wgmma.cuh",
 );
 
 macro_rules! unit {
@@ -97,7 +105,8 @@ impl Kernel {
         use Prologue::{Affine, Grad, Raw};
         let mut kernels = Vec::new();
         for element in Element::ALL {
-            for tile in Tile::ALL {
+            let tiles = Tile::ALL.into_iter().chain(Tile::WGMMA);
+            for tile in tiles.filter(|tile| !tile.wgmma || element.bytes() == 2) {
                 let directions = [
                     Direction::Forward(Raw),
                     Direction::Forward(Affine),
@@ -106,7 +115,8 @@ impl Kernel {
                 ];
                 kernels.extend(directions.map(|direction| Kernel { direction, element, tile }));
             }
-            for tile in [Tile::LARGE, Tile::SMALL] {
+            let tiles = [Tile::LARGE, Tile::SMALL].into_iter().chain(Tile::WGMMA);
+            for tile in tiles.filter(|tile| !tile.wgmma || element.bytes() == 2) {
                 for (left, right) in [(Raw, Raw), (Raw, Affine), (Grad, Raw), (Grad, Affine)] {
                     kernels.push(Kernel { direction: Direction::BackwardWeight(left, right), element, tile });
                 }
@@ -115,7 +125,7 @@ impl Kernel {
         kernels
     }
 
-    /// Its name: `forward_affine_bf16_128x64`.
+    /// Its name: `forward_affine_bf16_128x64`, `wgmma_forward_affine_bf16_128x64`.
     pub fn name(&self) -> String {
         let Kernel { direction, element, tile } = self;
         let (direction, prologues) = match direction {
@@ -129,7 +139,8 @@ impl Kernel {
             Element::Tf32 => "tf32",
             other => other.memory_name(),
         };
-        format!("{direction}_{prologues}_{element}_{}x{}", tile.rows, tile.columns)
+        let instructions = if tile.wgmma { "wgmma_" } else { "" };
+        format!("{instructions}{direction}_{prologues}_{element}_{}x{}", tile.rows, tile.columns)
     }
 
     /// What to compile.
@@ -145,10 +156,15 @@ impl Kernel {
             ("KERNEL_LEFT", self.left().source_name().to_owned()),
         ];
         match self.direction {
+            Direction::Forward(_) if self.tile.wgmma => unit!("tensor/wgmma_forward.cu", macros),
+            Direction::BackwardData(_) if self.tile.wgmma => unit!("tensor/wgmma_backward_data.cu", macros),
             Direction::Forward(_) => unit!("tensor/forward.cu", macros),
             Direction::BackwardData(_) => unit!("tensor/backward_data.cu", macros),
             Direction::BackwardWeight(_, right) => {
                 macros.push(("KERNEL_RIGHT", right.source_name().to_owned()));
+                if self.tile.wgmma {
+                    return unit!("tensor/wgmma_backward_weight.cu", macros);
+                }
                 unit!("tensor/backward_weight.cu", macros)
             }
         }
@@ -163,22 +179,35 @@ impl Kernel {
     }
 
     /// Buffers of the pipeline. With a second operand beside the left one they are larger; three of them fit into the 99 KiB that the
-    /// smallest of these devices gives a block (compute capability 8.6).
+    /// smallest of these devices gives a block (compute capability 8.6). On Hopper as many as fit beside the tile, and not more than help.
     fn stages(&self) -> usize {
+        if self.tile.wgmma {
+            return ((HOPPER_SHARED - self.tile_bytes()) / (self.stage_bytes() + BARRIERS)).min(6);
+        }
         if self.left() == Prologue::Grad { 3 } else { 4 }
     }
 
-    /// Bytes of dynamic shared memory: the pipeline, and afterwards the tile as floats.
-    pub fn shared_bytes(&self) -> u32 {
-        let Tile { rows, columns, .. } = self.tile;
+    /// Bytes of a buffer. 64 bytes along the sum for each row and column, in every direction; 128 on Hopper.
+    fn stage_bytes(&self) -> usize {
+        let Tile { rows, columns, wgmma, .. } = self.tile;
         let left = if self.left() == Prologue::Grad { 2 } else { 1 };
-        // 64 bytes along the sum for each row and column, in every direction.
-        let pipeline = self.stages() * 64 * (left * rows + columns);
-        let tile = match self.direction {
+        (if wgmma { 128 } else { 64 }) * (left * rows + columns)
+    }
+
+    /// Bytes of the tile as floats.
+    fn tile_bytes(&self) -> usize {
+        match self.direction {
             Direction::BackwardWeight(..) => 0,
-            _ => rows * (columns + 8) * size_of::<f32>(),
-        };
-        pipeline.max(tile) as u32
+            _ => self.tile.rows * (self.tile.columns + 8) * size_of::<f32>(),
+        }
+    }
+
+    /// Bytes of dynamic shared memory: the pipeline and afterwards, on Hopper beside it, the tile.
+    pub fn shared_bytes(&self) -> u32 {
+        let (pipeline, tile) = (self.stages() * self.stage_bytes(), self.tile_bytes());
+        let bytes =
+            if self.tile.wgmma { pipeline + tile + self.stages() * BARRIERS } else { pipeline.max(tile) };
+        bytes as u32
     }
 
     /// One launch of it.
@@ -211,8 +240,14 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), kernels.len());
         for kernel in kernels {
-            assert!(kernel.shared_bytes() <= 99 << 10, "{}: {} bytes", kernel.name(), kernel.shared_bytes());
-            assert!(kernel.threads() <= 256);
+            let (most, threads) = if kernel.tile.wgmma { (HOPPER_SHARED, 288) } else { (99 << 10, 256) };
+            assert!(
+                kernel.shared_bytes() <= most as u32,
+                "{}: {} bytes",
+                kernel.name(),
+                kernel.shared_bytes()
+            );
+            assert!(kernel.threads() <= threads && kernel.stages() >= 3);
         }
     }
 }

@@ -100,7 +100,7 @@ impl Element {
 }
 
 /// What the planner needs to know of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Device {
     /// Multiprocessors: a grid should have a few blocks for each.
     pub multiprocessors: usize,

@@ -5,7 +5,9 @@
 //! Where that gives fewer blocks than there are multiprocessors (late stages, small batches) 64 × 64 gives four times as many.
 //! These choices are computed from shapes; on a device [`choice`](crate::choice) tries the tiles and keeps the fastest.
 
-use super::Device;
+use resnet_core::op::Conv2d;
+
+use super::{Device, Element};
 
 /// Rows and columns of a block, and of one of its warps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,32 +20,57 @@ pub struct Tile {
     pub warp_rows: usize,
     /// Columns of a warp.
     pub warp_columns: usize,
+    /// Whether it is multiplied by the instructions of Hopper's warpgroups, from tiles that the tensor memory accelerator brings:
+    /// 1×1 convolutions of stride 1 only, see `kernels/tensor/wgmma.cuh`.
+    pub wgmma: bool,
 }
 
 impl Tile {
     /// For results that fill the device.
-    pub const LARGE: Tile = Tile { rows: 128, columns: 128, warp_rows: 64, warp_columns: 32 };
+    pub const LARGE: Tile = Tile { rows: 128, columns: 128, warp_rows: 64, warp_columns: 32, wgmma: false };
     /// For at most 64 columns.
-    pub const TALL: Tile = Tile { rows: 128, columns: 64, warp_rows: 64, warp_columns: 32 };
+    pub const TALL: Tile = Tile { rows: 128, columns: 64, warp_rows: 64, warp_columns: 32, wgmma: false };
     /// For small results.
-    pub const SMALL: Tile = Tile { rows: 64, columns: 64, warp_rows: 32, warp_columns: 32 };
+    pub const SMALL: Tile = Tile { rows: 64, columns: 64, warp_rows: 32, warp_columns: 32, wgmma: false };
+    /// On Hopper, a warpgroup for 64 rows each.
+    pub const WIDE_WGMMA: Tile =
+        Tile { rows: 128, columns: 128, warp_rows: 16, warp_columns: 128, wgmma: true };
+    /// On Hopper, for at most 64 columns.
+    pub const TALL_WGMMA: Tile =
+        Tile { rows: 128, columns: 64, warp_rows: 16, warp_columns: 64, wgmma: true };
 
-    /// All of them.
+    /// Those for any device and convolution.
     pub const ALL: [Tile; 3] = [Tile::LARGE, Tile::TALL, Tile::SMALL];
+    /// Those for Hopper.
+    pub const WGMMA: [Tile; 2] = [Tile::WIDE_WGMMA, Tile::TALL_WGMMA];
 
-    /// `128×64`.
+    /// `128×64`, `wgmma 128×64`.
     pub fn name(self) -> String {
-        format!("{}×{}", self.rows, self.columns)
+        let instructions = if self.wgmma { "wgmma " } else { "" };
+        format!("{instructions}{}×{}", self.rows, self.columns)
     }
 
     /// The one of this name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|tile| tile.name() == name)
+        Self::ALL.into_iter().chain(Self::WGMMA).find(|tile| tile.name() == name)
     }
 
-    /// Threads of a block.
+    /// Threads of a block. With the tensor memory accelerator a further warp begins the copies.
     pub fn threads(self) -> usize {
-        (self.rows / self.warp_rows) * (self.columns / self.warp_columns) * 32
+        let copying = if self.wgmma { 32 } else { 0 };
+        (self.rows / self.warp_rows) * (self.columns / self.warp_columns) * 32 + copying
+    }
+
+    /// Whether a convolution can be computed in such tiles. Copies of the tensor memory accelerator want rows of whole 16 bytes.
+    pub fn supports(self, op: &Conv2d, element: Element) -> bool {
+        let pointwise = (op.r(), op.s(), op.stride()) == (1, 1, 1) && (op.p(), op.q()) == (op.h(), op.w());
+        let whole = element.padded(op.c()) == op.c() && element.padded(op.k()) == op.k();
+        element.supports(op) && (!self.wgmma || pointwise && whole && element.bytes() == 2)
+    }
+
+    /// For Hopper: `columns` of the result.
+    pub fn of_wgmma(columns: usize) -> Self {
+        if columns <= Tile::TALL_WGMMA.columns { Tile::TALL_WGMMA } else { Tile::WIDE_WGMMA }
     }
 
     /// Blocks for a result of this size.

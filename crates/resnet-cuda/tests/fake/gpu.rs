@@ -5,6 +5,8 @@
 //! Streams are queues, and their work is done as late as it may be: when the host waits for it, or when another stream's does by an
 //! event. Under `fakeHurry` one kind of stream does its work as early as it may be instead. So what is not ordered goes wrong.
 
+mod maps;
+
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr;

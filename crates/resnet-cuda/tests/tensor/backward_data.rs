@@ -2,11 +2,14 @@
 
 use proptest::prelude::*;
 use resnet_core::op::Conv2d;
+use resnet_cuda::tensor::Device;
 use resnet_cuda::tensor::args::{GradOutArgs, GradSumsArgs};
 use resnet_cuda::tensor::backward_data::{BackwardData, Operands};
 use resnet_cuda::tensor::tile::Tile;
 
-use crate::cases::{check, conv, for_each_tap, gather_kernel, source_form};
+use crate::cases::{
+    DEVICE, check, conv, device, for_each_tap, gather_kernel, pointwise, source_form, wgmma_kernel,
+};
 use crate::lab::{Data, Lab, SourceForm, with_lab};
 use crate::near::{Dot, Near};
 
@@ -27,16 +30,24 @@ fn form() -> impl Strategy<Value = Form> {
 #[test]
 fn matches_f64_within_its_bound() {
     check((conv(), gather_kernel(), form(), any::<u64>()), |(op, (element, tile), form, seed)| {
-        with_lab(element, |lab| case(lab, &op, tile, form, seed));
+        with_lab(element, |lab| case(lab, &op, tile, DEVICE, form, seed));
     });
 }
 
-fn case(lab: &mut Lab, op: &Conv2d, tile: Tile, form: Form, seed: u64) {
+#[test]
+fn on_hopper_matches_f64_within_its_bound() {
+    let strategy = (pointwise(), wgmma_kernel(), device(), form(), any::<u64>());
+    check(strategy, |(op, (element, tile), device, form, seed)| {
+        with_lab(element, |lab| case(lab, &op, tile, device, form, seed));
+    });
+}
+
+fn case(lab: &mut Lab, op: &Conv2d, tile: Tile, device: Device, form: Form, seed: u64) {
     let mut data = Data(seed);
     let (pixels, c) = (op.n() * op.h() * op.w(), op.c());
     let (dy, values) = lab.gradient(&mut data, form.norm, op.n() * op.p() * op.q(), op.k());
     let w = lab.floats(data.many(op.w_desc().len()));
-    let plan = BackwardData::with_tile(*op, lab.element, tile).expect("is supported");
+    let plan = BackwardData::with_tile(*op, lab.element, tile, device).expect("is supported");
 
     let old = form.accumulate.then(|| lab.activation(data.many(pixels * c)));
     let dx = old.as_ref().map_or_else(|| lab.out(pixels * c), |old| old.memory.clone());

@@ -6,7 +6,7 @@ use resnet_cuda::tensor::Device;
 use resnet_cuda::tensor::backward_weight::{BackwardWeight, Operands};
 use resnet_cuda::tensor::tile::Tile;
 
-use crate::cases::{check, conv, for_each_tap, source_form, weight_kernel};
+use crate::cases::{check, conv, for_each_tap, pointwise, source_form, weight_kernel, wgmma_kernel};
 use crate::lab::{Data, Lab, SourceForm, with_lab};
 use crate::near::{Dot, Near};
 
@@ -26,6 +26,13 @@ fn form() -> impl Strategy<Value = Form> {
 #[test]
 fn matches_f64_within_its_bound() {
     check((conv(), weight_kernel(), form(), any::<u64>()), |(op, (element, tile), form, seed)| {
+        with_lab(element, |lab| case(lab, &op, tile, form, seed));
+    });
+}
+
+#[test]
+fn on_hopper_matches_f64_within_its_bound() {
+    check((pointwise(), wgmma_kernel(), form(), any::<u64>()), |(op, (element, tile), form, seed)| {
         with_lab(element, |lab| case(lab, &op, tile, form, seed));
     });
 }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use resnet_core::DType;
 use resnet_core::op::{Conv2d, Padding};
-use resnet_cuda::tensor::Element;
 use resnet_cuda::tensor::tile::Tile;
+use resnet_cuda::tensor::{Device, Element};
 
 use crate::lab::SourceForm;
 
@@ -39,6 +39,32 @@ pub(crate) fn conv() -> impl Strategy<Value = Conv2d> {
             Conv2d::new((n, h, w, c), k, window, stride, padding, 1, DType::F32).ok()
         })
         .prop_filter("too large", |op| op.macs() <= MOST_MACS)
+}
+
+/// Convolutions for Hopper's products: 1×1, stride 1, whole vectors of channels. Sums over fewer and more than the 64 channels of a stage,
+/// and more stages than the pipeline has buffers; rows and columns that do not fill a tile, and more tiles than blocks.
+pub(crate) fn pointwise() -> impl Strategy<Value = Conv2d> {
+    let channels = || prop::sample::select(vec![8usize, 40, 64, 72, 136, 200]);
+    let many = prop_oneof![3 => channels(), 1 => Just(448usize)];
+    ((1..=3usize, 1..=11usize, 1..=13usize), many, channels())
+        .prop_map(|((n, h, w), c, k)| {
+            Conv2d::new((n, h, w, c), k, (1, 1), 1, Padding::all(0), 1, DType::F32).expect("is valid")
+        })
+        .prop_filter("too large", |op| op.macs() <= MOST_MACS)
+}
+
+/// Element types and tiles of Hopper's products.
+pub(crate) fn wgmma_kernel() -> impl Strategy<Value = (Element, Tile)> {
+    let kernels = [Element::Bf16, Element::F16].map(|element| Tile::WGMMA.map(|tile| (element, tile)));
+    prop::sample::select(kernels.concat())
+}
+
+/// A device for tests that do not ask for more.
+pub(crate) const DEVICE: Device = Device { multiprocessors: 4 };
+
+/// As many blocks as the emulator has tiles for, or fewer, each of which then has several tiles.
+pub(crate) fn device() -> impl Strategy<Value = Device> {
+    prop::sample::select(vec![1usize, 2, 132]).prop_map(|multiprocessors| Device { multiprocessors })
 }
 
 /// Element types with tiles; all that the planner chooses.

@@ -2,10 +2,13 @@
 
 use proptest::prelude::*;
 use resnet_core::op::Conv2d;
+use resnet_cuda::tensor::Device;
 use resnet_cuda::tensor::forward::{Forward, Operands};
 use resnet_cuda::tensor::tile::Tile;
 
-use crate::cases::{check, conv, for_each_tap, gather_kernel, source_form};
+use crate::cases::{
+    DEVICE, check, conv, device, for_each_tap, gather_kernel, pointwise, source_form, wgmma_kernel,
+};
 use crate::lab::{Data, Lab, SourceForm, with_lab};
 use crate::near::{Dot, Near};
 
@@ -27,16 +30,24 @@ fn form() -> impl Strategy<Value = Form> {
 #[test]
 fn matches_f64_within_its_bound() {
     check((conv(), gather_kernel(), form(), any::<u64>()), |(op, (element, tile), form, seed)| {
-        with_lab(element, |lab| case(lab, &op, tile, form, seed));
+        with_lab(element, |lab| case(lab, &op, tile, DEVICE, form, seed));
     });
 }
 
-fn case(lab: &mut Lab, op: &Conv2d, tile: Tile, form: Form, seed: u64) {
+#[test]
+fn on_hopper_matches_f64_within_its_bound() {
+    let strategy = (pointwise(), wgmma_kernel(), device(), form(), any::<u64>());
+    check(strategy, |(op, (element, tile), device, form, seed)| {
+        with_lab(element, |lab| case(lab, &op, tile, device, form, seed));
+    });
+}
+
+fn case(lab: &mut Lab, op: &Conv2d, tile: Tile, device: Device, form: Form, seed: u64) {
     let mut data = Data(seed);
     let (x, values) = lab.source(&mut data, form.x, op.n() * op.h() * op.w(), op.c());
     let w = lab.floats(data.many(op.w_desc().len()));
     let bias = form.bias.then(|| lab.floats(data.many(op.k())));
-    let plan = Forward::with_tile(*op, lab.element, tile).expect("is supported");
+    let plan = Forward::with_tile(*op, lab.element, tile, device).expect("is supported");
     let y = lab.out(op.y_desc().len());
     let partials = lab.alloc(plan.n_tiles() * 3 * op.k() * 4);
     let scratch = lab.alloc(plan.scratch_bytes());

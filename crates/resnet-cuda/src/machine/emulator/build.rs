@@ -13,7 +13,10 @@ use crate::cache;
 use crate::compile::Unit;
 
 /// What stands in for CUDA; the first is included before every source.
-const SHIMS: [(&str, &str); 1] = [("emulator_cuda.hpp", include_str!("../../../kernels/emulator/cuda.hpp"))];
+const SHIMS: [(&str, &str); 2] = [
+    ("emulator_cuda.hpp", include_str!("../../../kernels/emulator/cuda.hpp")),
+    ("emulator_hopper.hpp", include_str!("../../../kernels/emulator/hopper.hpp")),
+];
 
 /// Kernels are tested for what they compute, so a product and a sum stay two operations unless the source fuses them.
 const FLAGS: [&str; 8] = [

@@ -24,6 +24,19 @@ struct RawLaunch {
 
 type Function = unsafe extern "C" fn(*const RawLaunch, *const c_void) -> c_int;
 
+/// What `emu::Failure` of the shim says, from `UNFENCED_PRODUCT` on.
+const RULES: [&str; 9] = [
+    "a matrix product reads registers that were written without a fence before it",
+    "registers were written that a matrix product still reads",
+    "matrix products were begun that nobody waited for",
+    "a copy counts at a barrier that was not made known to copies by a fence",
+    "something that is no barrier was used as one",
+    "more arrived at a barrier than it counts",
+    "a copy or an operand in shared memory is described as hardware does not take it",
+    "copies were begun that nobody waited for",
+    "an address beyond shared memory was used",
+];
+
 /// A shared library of kernels. It stays loaded for the life of the process.
 pub(super) struct Code {
     library: Library,
@@ -100,9 +113,13 @@ impl Kernel {
             0 => Ok(()),
             1 => Err(failed(format!("`{name}`: some threads wait at a barrier that others never reach"))),
             2 => Err(failed(format!("`{name}`: {block:?} threads are more than it was compiled for"))),
-            _ => Err(failed(format!(
+            3 => Err(failed(format!(
                 "`{name}`: {shared_bytes} bytes of shared memory are more than there are"
             ))),
+            rule => {
+                let rule = usize::try_from(rule - 4).ok().and_then(|rule| RULES.get(rule));
+                Err(failed(format!("`{name}`: {}", rule.unwrap_or(&"a rule of the emulator was broken"))))
+            }
         }
     }
 }

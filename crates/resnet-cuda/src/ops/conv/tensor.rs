@@ -40,7 +40,7 @@ fn run(engine: &mut Engine, steps: &[Step]) -> Result<()> {
 pub(crate) fn plan_forward(engine: &Engine, op: &Conv2d, (element, tile): Product) -> Option<Forward> {
     match tile {
         None => Forward::plan(*op, element, device(engine)),
-        Some(tile) => Forward::with_tile(*op, element, tile),
+        Some(tile) => Forward::with_tile(*op, element, tile, device(engine)),
     }
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn plan_backward_data(
 ) -> Option<BackwardData> {
     match tile {
         None => BackwardData::plan(*op, element, device(engine)),
-        Some(tile) => BackwardData::with_tile(*op, element, tile),
+        Some(tile) => BackwardData::with_tile(*op, element, tile, device(engine)),
     }
 }
 

@@ -3,12 +3,18 @@
 //! [`args!`](macro@crate::args) declares such a structure. It is `repr(C)` and must have no padding, which is checked when it is
 //! compiled; its bytes are written field by field, so nothing here depends on how Rust would lay it out.
 //! A machine compares the number of bytes with what the compiled kernel says before the first launch.
+//!
+//! - [`map`]: tensors as Hopper's tensor memory accelerator knows them.
+
+pub mod map;
 
 /// The bytes of a kernel's arguments, as whole words, so that they are aligned for any field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packed {
     words: Vec<u64>,
     bytes: usize,
+    /// Descriptions of tensors, and from which word on they lie.
+    maps: Vec<(usize, map::TensorMap)>,
 }
 
 impl Packed {
