@@ -76,18 +76,47 @@ impl Copies {
     }
 }
 
+/// What this way of a convolution keeps of its weights from step to step; `None` if it reads them as they are, or makes its own.
+pub(crate) fn kept(way: &Way, op: &Conv2d, side: Side) -> Option<(Element, Side)> {
+    match way {
+        Way::Tensor(element, _) if element.supports(op) => Some((*element, side)),
+        // cuDNN reads weights in one order, whatever the direction.
+        Way::Cudnn(plan) => Element::of_narrow(op.dtype())
+            .filter(|element| op.groups() == 1 && plan.op.c() == element.padded(op.c()))
+            .map(|element| (element, Side::Forward)),
+        Way::Tensor(..) | Way::Simt => None,
+    }
+}
+
 /// The copy that this way of a convolution reads its weights from; 0 if it makes its own.
 pub(crate) fn for_way(engine: &mut Engine, way: &Way, op: &Conv2d, side: Side, w: &Buffer) -> Result<u64> {
-    match way {
-        Way::Tensor(element, _) if element.supports(op) => of_weights(engine, op, *element, side, w),
-        // cuDNN reads weights in one order, whatever the direction.
-        Way::Cudnn(plan) => {
-            let Some(element) = Element::of_narrow(op.dtype()) else { return Ok(0) };
-            let fits = op.groups() == 1 && plan.op.c() == element.padded(op.c());
-            if fits { of_weights(engine, op, element, Side::Forward, w) } else { Ok(0) }
-        }
-        Way::Tensor(..) | Way::Simt => Ok(0),
+    match kept(way, op, side) {
+        Some((element, side)) => of_weights(engine, op, element, side, w),
+        None => Ok(0),
     }
+}
+
+/// Bytes of the largest copy that any way keeps of a convolution's weights.
+pub(crate) fn most_bytes(op: &Conv2d) -> usize {
+    let element = Element::of_narrow(op.dtype()).unwrap_or(Element::Tf32);
+    let form = Form::of(op, element);
+    form.bytes(Side::Forward).max(form.bytes(Side::BackwardData))
+}
+
+/// Makes a copy of weights.
+pub(crate) fn pack(
+    engine: &mut Engine,
+    op: &Conv2d,
+    element: Element,
+    side: Side,
+    (from, to): (u64, u64),
+) -> Result<()> {
+    let Step { unit, launch } = match side {
+        Side::Forward => forward::pack(op, element, from, to),
+        Side::BackwardData => backward_data::pack(op, element, from, to),
+    };
+    engine.load(unit.name, || unit.clone())?;
+    engine.machine.launch(&launch)
 }
 
 /// The address of the copy of these weights, which is made if there is none. 0 where none can be made: while a step is recorded,
@@ -102,12 +131,7 @@ fn of_weights(engine: &mut Engine, op: &Conv2d, element: Element, side: Side, w:
     }
     let memory = engine.machine.alloc(form.bytes(side))?;
     let (from, to) = (w.memory().address(), memory.address());
-    let Step { unit, launch } = match side {
-        Side::Forward => forward::pack(op, element, from, to),
-        Side::BackwardData => backward_data::pack(op, element, from, to),
-    };
-    engine.load(unit.name, || unit.clone())?;
-    engine.machine.launch(&launch)?;
+    pack(engine, op, element, side, (from, to))?;
     w.copies().lock()[side as usize] = Some(Copy { form, memory });
     Ok(to)
 }

@@ -15,15 +15,19 @@
 //! `wgmma` (as `tensor`, with Hopper's warpgroups wherever they can; an error on another device),
 //! `tf32` (as `auto`, and f32 may be rounded to tf32), `cudnn` (cuDNN wherever it accepts a convolution).
 //! `RESNET_CUDA_TUNING=off` times nothing. `RESNET_CUDA_NARROW_GRADIENTS=on` lets cuDNN round gradients of weights to the tensors' 16 bits,
-//! which PyTorch's autocast does too and this crate's kernels do not.
+//! which PyTorch's autocast does too and this crate's kernels do not. `RESNET_CUDA_NARROW_NORMS=on` lets it round a normalisation's scale and shift to
+//! f16 where an f16 convolution reads through one, which its engines want that were compiled in advance.
 //!
 //! - [`task`]: a convolution as it is asked for: direction, shape, and what is fused with it.
+//! - `likely`: the tasks of a step; [`graphs`]: the graphs of cuDNN for one.
 //! - [`ways`]: the ways there are, and which is chosen.
 //! - `select`: the fastest of several, with warm-up, repeats and medians.
 //! - `tune`: candidates of the tasks of a step; `trial`: those of one tried on a device; `lab`: operands, results that are compared, and the clock.
 //! - [`plans`]: choices on disk.
 
+pub mod graphs;
 mod lab;
+mod likely;
 pub mod plans;
 pub mod select;
 pub mod task;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache;
 
 /// Changes with the meaning of what is written.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A file of choices.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub enum Kept {
     },
     /// A plan of cuDNN.
     Cudnn {
-        /// The graph, by [`Pattern::name`](crate::cudnn::Pattern::name).
+        /// The graph, by the name of its [`Pattern`](crate::cudnn::Pattern).
         pattern: String,
         /// cuDNN's number of the engine.
         engine: i64,
@@ -161,7 +161,7 @@ mod tests {
 
         for (damaged, why) in [
             (text[..text.len() / 2].to_owned(), "EOF"),
-            (text.replace("\"format\":1", "\"format\":7"), "of format 7"),
+            (text.replace("\"format\":2", "\"format\":7"), "of format 7"),
             (text.replace("H200", "A100"), "was made for A100"),
         ] {
             std::fs::write(&file, damaged).expect("written");

@@ -5,8 +5,7 @@ use std::fmt;
 use resnet_core::op::{Conv2d, Op};
 use resnet_core::{DType, TensorDesc};
 
-use crate::cudnn::Pattern;
-use crate::source::{CheckedGradOut, GradSourceArgs, SourceArgs};
+use crate::source::{CheckedGradOut, GradOutArgs, GradSourceArgs, SourceArgs};
 
 /// One convolution in one direction, as an op asks for it. What is fused decides which kernels can do it in one pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,8 +21,8 @@ pub struct Task {
 pub enum Form {
     /// `y`.
     Forward {
-        /// The input is normalised, added to or cut off by a ReLU when it is read.
-        evaluated: bool,
+        /// How the input is read.
+        x: Reads,
         /// A bias is added.
         bias: bool,
         /// Batch statistics are wanted.
@@ -32,36 +31,108 @@ pub enum Form {
     /// `dx`.
     BackwardData {
         /// The gradient is that of a normalisation.
-        evaluated: bool,
-        /// The gradient is added to, masked or summed before it is let go.
-        epilogue: bool,
+        through_norm: bool,
+        /// How it is let go.
+        dx: Writes,
     },
     /// `dw`.
     BackwardWeight {
-        /// The input is evaluated.
-        x: bool,
-        /// The gradient is evaluated.
-        dy: bool,
+        /// How the input is read.
+        x: Reads,
+        /// The gradient is that of a normalisation.
+        through_norm: bool,
     },
+}
+
+/// How a source is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reads {
+    /// As it lies in memory.
+    Raw,
+    /// `relu(scale·raw + shift)`, the inside of a block.
+    Norm,
+    /// Any other way.
+    Other,
+}
+
+/// How a gradient is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Writes {
+    /// As it is.
+    Plain,
+    /// Masked by the value of a normalisation, and summed for it: the inside of a block.
+    Norm,
+    /// Added to that of the shortcut, masked by a block's value, and summed for the block's last normalisation.
+    Block,
+    /// The same, and summed for the projection's normalisation too.
+    BlockTwice,
+    /// Any other way.
+    Other,
+}
+
+impl Reads {
+    /// All of them.
+    pub const ALL: [Reads; 3] = [Reads::Raw, Reads::Norm, Reads::Other];
+
+    fn of(x: &SourceArgs) -> Self {
+        match (x.affine != 0, x.residual != 0, x.relu != 0) {
+            (false, false, false) => Reads::Raw,
+            (true, false, true) => Reads::Norm,
+            _ => Reads::Other,
+        }
+    }
+}
+
+impl Writes {
+    /// All of them.
+    pub const ALL: [Writes; 5] =
+        [Writes::Plain, Writes::Norm, Writes::Block, Writes::BlockTwice, Writes::Other];
+
+    fn of(dx: &CheckedGradOut) -> Self {
+        if dx.is_plain() {
+            return Writes::Plain;
+        }
+        let GradOutArgs { add, mask, sums, accumulate, .. } = &dx.args;
+        let summed = dx.sums.map(|to| to != 0);
+        // What is there already lies where the result goes; a graph does not promise to read it before it writes.
+        if *accumulate != 0 || mask.raw == 0 || mask.residual != 0 {
+            return Writes::Other;
+        }
+        match (mask.affine != 0, *add != 0, summed) {
+            (true, false, [true, false]) if sums[0].y == mask.raw => Writes::Norm,
+            (false, true, [true, false]) => Writes::Block,
+            (false, true, [true, true]) => Writes::BlockTwice,
+            _ => Writes::Other,
+        }
+    }
+
+    /// How many normalisations it is summed for when the lab tries it.
+    pub(crate) fn norms(self) -> usize {
+        match self {
+            Writes::Plain => 0,
+            Writes::Norm | Writes::Block | Writes::Other => 1,
+            Writes::BlockTwice => 2,
+        }
+    }
 }
 
 /// Whether a source is more than a tensor as it lies in memory.
 pub(crate) fn is_evaluated(x: &SourceArgs) -> bool {
-    x.affine != 0 || x.residual != 0 || x.relu != 0
+    Reads::of(x) != Reads::Raw
 }
 
 impl Task {
     pub(crate) fn forward(op: &Conv2d, x: &SourceArgs, bias: u64, sums: u64) -> Self {
-        let form = Form::Forward { evaluated: is_evaluated(x), bias: bias != 0, sums: sums != 0 };
+        let form = Form::Forward { x: Reads::of(x), bias: bias != 0, sums: sums != 0 };
         Task { op: *op, form }
     }
 
     pub(crate) fn backward_data(op: &Conv2d, dy: &GradSourceArgs, dx: &CheckedGradOut) -> Self {
-        Task { op: *op, form: Form::BackwardData { evaluated: dy.y != 0, epilogue: !dx.is_plain() } }
+        Task { op: *op, form: Form::BackwardData { through_norm: dy.y != 0, dx: Writes::of(dx) } }
     }
 
     pub(crate) fn backward_weight(op: &Conv2d, x: &SourceArgs, dy: &GradSourceArgs) -> Self {
-        Task { op: *op, form: Form::BackwardWeight { x: is_evaluated(x), dy: dy.y != 0 } }
+        Task { op: *op, form: Form::BackwardWeight { x: Reads::of(x), through_norm: dy.y != 0 } }
     }
 
     /// The tensor that it writes.
@@ -73,21 +144,21 @@ impl Task {
         }
     }
 
-    /// The channels over which it sums what it writes; 0 where no sums are wanted.
-    pub(crate) fn summed_channels(&self) -> usize {
+    /// The channels over which it sums what it writes, and for how many normalisations; 0 where no sums are wanted.
+    pub(crate) fn summed(&self) -> (usize, usize) {
         match self.form {
-            Form::Forward { sums: true, .. } => self.op.k(),
-            Form::BackwardData { epilogue: true, .. } => self.op.c(),
-            _ => 0,
+            Form::Forward { sums: true, .. } => (self.op.k(), 1),
+            Form::BackwardData { dx, .. } => (self.op.c(), dx.norms()),
+            _ => (0, 0),
         }
     }
 
     /// The same direction with nothing fused, but for a bias.
     pub fn base(self) -> Self {
         let form = match self.form {
-            Form::Forward { bias, .. } => Form::Forward { evaluated: false, bias, sums: false },
-            Form::BackwardData { .. } => Form::BackwardData { evaluated: false, epilogue: false },
-            Form::BackwardWeight { .. } => Form::BackwardWeight { x: false, dy: false },
+            Form::Forward { bias, .. } => Form::Forward { x: Reads::Raw, bias, sums: false },
+            Form::BackwardData { .. } => Form::BackwardData { through_norm: false, dx: Writes::Plain },
+            Form::BackwardWeight { .. } => Form::BackwardWeight { x: Reads::Raw, through_norm: false },
         };
         Task { form, ..self }
     }
@@ -98,22 +169,22 @@ impl Task {
         let mut forms = Vec::new();
         let op = match op {
             Op::Conv2d(op) => {
-                for evaluated in BOTH {
+                for x in Reads::ALL {
                     for bias in BOTH {
-                        forms.extend(BOTH.map(|sums| Form::Forward { evaluated, bias, sums }));
+                        forms.extend(BOTH.map(|sums| Form::Forward { x, bias, sums }));
                     }
                 }
                 op
             }
             Op::Conv2dBackwardData(op) => {
-                for evaluated in BOTH {
-                    forms.extend(BOTH.map(|epilogue| Form::BackwardData { evaluated, epilogue }));
+                for through_norm in BOTH {
+                    forms.extend(Writes::ALL.map(|dx| Form::BackwardData { through_norm, dx }));
                 }
                 op
             }
             Op::Conv2dBackwardWeight(op) => {
-                for x in BOTH {
-                    forms.extend(BOTH.map(|dy| Form::BackwardWeight { x, dy }));
+                for x in Reads::ALL {
+                    forms.extend(BOTH.map(|through_norm| Form::BackwardWeight { x, through_norm }));
                 }
                 op
             }
@@ -121,73 +192,21 @@ impl Task {
         };
         forms.into_iter().map(|form| Task { op: *op, form }).collect()
     }
-
-    /// The tasks of a step's ops that are worth timing. Descriptors do not say what is fused, so it is taken from the rest of the step:
-    /// in training, convolutions are normalised and have no bias; the classifier is too small to matter.
-    pub fn likely(ops: &[Op]) -> Vec<Task> {
-        let training = ops.iter().any(|op| matches!(op, Op::Conv2dBackwardWeight(_)));
-        let normalised = ops.iter().any(|op| matches!(op, Op::BatchNorm(_)));
-        let likely = |task: &Task| match task.form {
-            _ if task.op.h() * task.op.w() == 1 => false,
-            Form::Forward { bias, sums, .. } => {
-                bias != normalised && sums == (training && normalised) // folded normalisations leave a bias
-            }
-            Form::BackwardData { evaluated, epilogue } => evaluated == normalised && epilogue,
-            Form::BackwardWeight { dy, .. } => dy == normalised,
-        };
-        let mut tasks: Vec<Task> = Vec::new();
-        for task in ops.iter().flat_map(Task::all).filter(likely) {
-            if !tasks.contains(&task) {
-                tasks.push(task);
-            }
-        }
-        tasks
-    }
-
-    /// The graphs of cuDNN that may do it, the most fused last. What a graph does not do is done by a pass before or after it.
-    ///
-    /// Prologues are not among them: between operations cuDNN rounds to the tensors' type, so the value that the convolution reads
-    /// could have another sign than the value that the mask on the way back is computed from.
-    ///
-    /// A gradient of weights in f32 is what is asked for. In the tensors' own type it is rounded once more, and taken where `narrow` allows it.
-    pub fn patterns(&self, narrow: bool) -> &'static [Pattern] {
-        match self.form {
-            Form::Forward { bias: true, .. } => &[Pattern::ForwardBias],
-            Form::Forward { sums: true, .. } => {
-                &[Pattern::Forward, Pattern::ForwardStatistics, Pattern::ForwardSums]
-            }
-            Form::Forward { .. } => &[Pattern::Forward],
-            Form::BackwardData { .. } => &[Pattern::BackwardData],
-            Form::BackwardWeight { .. } if narrow && self.op.dtype() != DType::F32 => {
-                &[Pattern::BackwardWeightNarrow, Pattern::BackwardWeight]
-            }
-            Form::BackwardWeight { .. } => &[Pattern::BackwardWeight],
-        }
-    }
 }
 
-/// One line: direction, shape and what is fused. It names a task on disk too.
-impl fmt::Display for Task {
+/// A convolution without its direction: type, extents, window.
+pub(crate) struct Shape<'a>(pub(crate) &'a Conv2d);
+
+impl fmt::Display for Shape<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Task { op, form } = self;
-        let (direction, with): (&str, [(bool, &str); 3]) = match *form {
-            Form::Forward { evaluated, bias, sums } => {
-                ("forward", [(evaluated, "evaluated"), (bias, "bias"), (sums, "sums")])
-            }
-            Form::BackwardData { evaluated, epilogue } => {
-                ("backward-data", [(evaluated, "evaluated"), (epilogue, "epilogue"), (false, "")])
-            }
-            Form::BackwardWeight { x, dy } => {
-                ("backward-weight", [(x, "x evaluated"), (dy, "dy evaluated"), (false, "")])
-            }
-        };
+        let Shape(op) = self;
         let dtype = match op.dtype() {
             DType::F32 => "f32",
             DType::Bf16 => "bf16",
             DType::F16 => "f16",
         };
         let pad = op.padding();
-        write!(f, "{direction} {dtype} {}×{}×{}×{} to {}, ", op.n(), op.h(), op.w(), op.c(), op.k())?;
+        write!(f, "{dtype} {}×{}×{}×{} to {}, ", op.n(), op.h(), op.w(), op.c(), op.k())?;
         write!(f, "{}×{} stride {} padding {}", op.r(), op.s(), op.stride(), pad.top)?;
         if [pad.left, pad.bottom, pad.right] != [pad.top; 3] {
             write!(f, ",{},{},{}", pad.left, pad.bottom, pad.right)?;
@@ -195,10 +214,40 @@ impl fmt::Display for Task {
         if op.groups() > 1 {
             write!(f, " in {} groups", op.groups())?;
         }
-        for (is, what) in with {
-            if is {
-                write!(f, ", {what}")?;
+        Ok(())
+    }
+}
+
+/// One line: direction, shape and what is fused. It names a task on disk too.
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Task { op, form } = self;
+        let read = |x: Reads| match x {
+            Reads::Raw => "",
+            Reads::Norm => "normalised",
+            Reads::Other => "evaluated",
+        };
+        let (direction, with) = match *form {
+            Form::Forward { x, bias, sums } => {
+                ("forward", [read(x), if bias { "bias" } else { "" }, if sums { "sums" } else { "" }])
             }
+            Form::BackwardData { through_norm, dx } => {
+                let writes = match dx {
+                    Writes::Plain => "",
+                    Writes::Norm => "mask and sums",
+                    Writes::Block => "shortcut, mask and sums",
+                    Writes::BlockTwice => "shortcut, mask and sums for two",
+                    Writes::Other => "epilogue",
+                };
+                ("backward-data", [if through_norm { "through a normalisation" } else { "" }, writes, ""])
+            }
+            Form::BackwardWeight { x, through_norm } => {
+                ("backward-weight", [read(x), if through_norm { "through a normalisation" } else { "" }, ""])
+            }
+        };
+        write!(f, "{direction} {}", Shape(op))?;
+        for what in with.into_iter().filter(|what| !what.is_empty()) {
+            write!(f, ", {what}")?;
         }
         Ok(())
     }
@@ -206,7 +255,7 @@ impl fmt::Display for Task {
 
 #[cfg(test)]
 mod tests {
-    use resnet_core::op::{BatchNorm, Padding};
+    use resnet_core::op::Padding;
 
     use super::*;
 
@@ -221,7 +270,7 @@ mod tests {
         let ops = [conv(8), conv(9), other.expect("is valid")];
         let every = |op| [Op::Conv2d(op), Op::Conv2dBackwardData(op), Op::Conv2dBackwardWeight(op)];
         let tasks: Vec<Task> = ops.into_iter().flat_map(every).flat_map(|op| Task::all(&op)).collect();
-        assert_eq!(tasks.len(), 3 * (8 + 4 + 4));
+        assert_eq!(tasks.len(), 3 * (12 + 10 + 6));
         let mut names: Vec<String> = tasks.iter().map(Task::to_string).collect();
         names.sort();
         names.dedup();
@@ -231,38 +280,5 @@ mod tests {
             "{names:?}"
         );
         assert!(tasks.iter().all(|task| tasks.contains(&task.base()) && task.base().base() == task.base()));
-    }
-
-    #[test]
-    fn what_is_likely_follows_from_the_step() {
-        let norm = Op::BatchNorm(BatchNorm::new(64, 128, 1e-5, 0.1, true).expect("is valid"));
-        let names =
-            |ops: &[Op]| Task::likely(ops).iter().map(|task| format!("{:?}", task.form)).collect::<Vec<_>>();
-        let training =
-            [Op::Conv2d(conv(8)), norm, Op::Conv2dBackwardData(conv(8)), Op::Conv2dBackwardWeight(conv(8))];
-        assert_eq!(
-            names(&training),
-            [
-                "Forward { evaluated: false, bias: false, sums: true }",
-                "Forward { evaluated: true, bias: false, sums: true }",
-                "BackwardData { evaluated: true, epilogue: true }",
-                "BackwardWeight { x: false, dy: true }",
-                "BackwardWeight { x: true, dy: true }",
-            ]
-        );
-        assert_eq!(
-            names(&[Op::Conv2d(conv(8)), norm, Op::Conv2d(conv(1)), Op::Conv2d(conv(8))]),
-            [
-                "Forward { evaluated: false, bias: false, sums: false }",
-                "Forward { evaluated: true, bias: false, sums: false }"
-            ]
-        );
-        assert_eq!(
-            names(&[Op::Conv2d(conv(8))]),
-            [
-                "Forward { evaluated: false, bias: true, sums: false }",
-                "Forward { evaluated: true, bias: true, sums: false }"
-            ]
-        );
     }
 }

@@ -110,7 +110,7 @@ pub(super) fn run(
         Way::Simt => Some(Kept::Simt),
         Way::Tensor(_, tile) => tile.map(|tile| Kept::Tensor { tile: tile.name() }),
         Way::Cudnn(plan) => plan.json().ok().map(|json| Kept::Cudnn {
-            pattern: plan.pattern.name().to_owned(),
+            pattern: plan.pattern.to_string(),
             engine: plan.engine,
             plan: json,
         }),

@@ -12,10 +12,11 @@ use resnet_core::{DType, Error, Result};
 
 use super::lab::Lab;
 use super::plans::{Entry, Kept, Plans};
-use super::task::Task;
+use super::task::{Shape, Task};
 use super::ways::{HOPPER, Way};
 use super::{Choice, trial};
 use crate::cudnn::convolution::Candidate as Offer;
+use crate::cudnn::pattern::After;
 use crate::cudnn::{Convolutions, Pattern};
 use crate::engine::Engine;
 use crate::tensor::tile::Tile;
@@ -106,7 +107,7 @@ fn restore(engine: &mut Engine, cudnn: Option<&Convolutions>, plans: &Plans, tas
             _ => return false,
         },
         Kept::Cudnn { pattern, engine: index, plan } => {
-            let narrow = engine.ways.tuning.narrow_gradients;
+            let narrow = engine.ways.narrow();
             let named = Pattern::named(pattern).filter(|pattern| task.patterns(narrow).contains(pattern));
             let (Some(pattern), Some(cudnn)) = (named, cudnn) else { return false };
             match cudnn.restore(pattern, &task.op, *index, plan) {
@@ -134,17 +135,23 @@ impl Offers {
         let Some(cudnn) = cudnn else { return Vec::new() };
         let rounding = engine.ways.choice.rounding();
         let mut found = Vec::new();
-        for &pattern in task.patterns(engine.ways.tuning.narrow_gradients) {
+        // Statistics by two sums are for where cuDNN's own operation for them is refused: the engines are the same.
+        let mut summed = None;
+        for pattern in task.patterns(engine.ways.narrow()) {
+            if matches!(pattern, Pattern::Forward(before, After::Sums) if summed == Some(before)) {
+                continue;
+            }
             let offers = self.0.entry((pattern, task.op)).or_insert_with(|| {
                 cudnn.candidates(pattern, &task.op, rounding).map(Rc::from).unwrap_or_else(|error| {
-                    engine.ways.note(format!("{task}: cuDNN refuses {}: {error}", pattern.name()));
+                    engine.ways.note(format!("{}: {pattern} by cuDNN: {error}", Shape(&task.op)));
                     Rc::from([])
                 })
             });
             found.extend((0..offers.len()).map(|i| Candidate::Cudnn(Rc::clone(offers), i)));
-            // Statistics by two sums are for where cuDNN's own operation for them is refused: the engines are the same.
-            if pattern == Pattern::ForwardStatistics && !offers.is_empty() {
-                break;
+            if let Pattern::Forward(before, After::Statistics) = pattern
+                && !offers.is_empty()
+            {
+                summed = Some(before);
             }
         }
         found

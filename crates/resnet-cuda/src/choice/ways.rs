@@ -7,9 +7,11 @@ use std::rc::Rc;
 
 use resnet_core::Result;
 
+use super::graphs::Narrow;
 use super::task::{Form, Task};
 use super::{Choice, switch};
 use crate::cache;
+use crate::cudnn::plan::Rounding;
 use crate::cudnn::{Convolutions, CudnnError, Prepared};
 use crate::engine::Engine;
 use crate::machine::Machine;
@@ -57,10 +59,13 @@ pub struct Tuning {
     /// Whether gradients of weights from 16-bit tensors may be rounded to their type, as PyTorch's autocast does; they are stored as f32
     /// all the same. Most of cuDNN's engines give nothing else.
     pub narrow_gradients: bool,
+    /// Whether scale and shift of a normalisation may be rounded to f16 where an f16 convolution reads through it. cuDNN's engines that
+    /// were compiled in advance read nothing else.
+    pub narrow_norms: bool,
 }
 
 impl Tuning {
-    /// What `RESNET_CUDA_TUNING` and `RESNET_CUDA_NARROW_GRADIENTS` say, in the usual folder.
+    /// What `RESNET_CUDA_TUNING`, `RESNET_CUDA_NARROW_GRADIENTS` and `RESNET_CUDA_NARROW_NORMS` say, in the usual folder.
     ///
     /// # Errors
     /// A word that is neither `on` nor `off`.
@@ -69,6 +74,7 @@ impl Tuning {
             on: switch("RESNET_CUDA_TUNING", true)?,
             folder: Some(cache::folder("plans")),
             narrow_gradients: switch("RESNET_CUDA_NARROW_GRADIENTS", false)?,
+            narrow_norms: switch("RESNET_CUDA_NARROW_NORMS", false)?,
         })
     }
 }
@@ -160,8 +166,18 @@ impl Ways {
 
     /// The name under which choices are kept: what may be chosen depends on it.
     pub(crate) fn kept_as(&self) -> String {
-        let narrow = if self.tuning.narrow_gradients { " with narrow gradients" } else { "" };
-        format!("{}{narrow}", self.choice.name())
+        let gradients = if self.tuning.narrow_gradients { " with narrow gradients" } else { "" };
+        let norms = if self.tuning.narrow_norms { " with narrow normalisations" } else { "" };
+        format!("{}{gradients}{norms}", self.choice.name())
+    }
+
+    /// What may be rounded more than this crate's kernels do.
+    pub(crate) fn narrow(&self) -> Narrow {
+        Narrow {
+            gradients: self.tuning.narrow_gradients,
+            norms: self.tuning.narrow_norms,
+            operands: self.choice.rounding() == Rounding::Tf32,
+        }
     }
 
     /// Forgets every choice, after a change of what may be chosen.

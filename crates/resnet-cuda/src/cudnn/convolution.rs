@@ -8,6 +8,7 @@ use resnet_core::op::Conv2d;
 
 use super::graph::Operand;
 use super::names::DataType;
+use super::pattern::End;
 use super::plan::{Engine, Plan, Rounding, Target};
 use super::{CudnnError, Pattern, error};
 
@@ -52,7 +53,11 @@ pub struct Prepared {
 /// its fast engines want them so. `None` where that does not do: then the kernels of this crate are taken.
 pub fn padded(pattern: Pattern, op: &Conv2d) -> Option<Conv2d> {
     let vector = match op.dtype() {
-        DType::F32 => return Some(*op),
+        // Rows of tables begin at multiples of 16 bytes.
+        DType::F32 => {
+            return (!reads_tables(pattern) || op.c().is_multiple_of(4) && op.k().is_multiple_of(4))
+                .then_some(*op);
+        }
         DType::Bf16 | DType::F16 => 8,
     };
     if !op.k().is_multiple_of(vector) {
@@ -61,15 +66,18 @@ pub fn padded(pattern: Pattern, op: &Conv2d) -> Option<Conv2d> {
     if op.c().is_multiple_of(vector) {
         return Some(*op);
     }
-    let towards_input = matches!(
-        pattern,
-        Pattern::BackwardData | Pattern::BackwardDataMasked | Pattern::BackwardDataShortcut
-    );
-    if op.groups() > 1 || towards_input {
+    // Tables have no numbers for channels that are filled up.
+    if op.groups() > 1 || pattern.is_towards_input() || pattern.has_prologue() {
         return None;
     }
     let x = (op.n(), op.h(), op.w(), op.c().next_multiple_of(vector));
     Conv2d::new(x, op.k(), (op.r(), op.s()), op.stride(), op.padding(), 1, op.dtype()).ok()
+}
+
+/// Whether its operands lie in rows of tables of one number per channel.
+fn reads_tables(pattern: Pattern) -> bool {
+    let fused_end = matches!(pattern, Pattern::BackwardData { end, .. } if end != End::Nothing);
+    pattern.has_prologue() || pattern.has_statistics() || fused_end
 }
 
 fn data(dtype: DType) -> DataType {
@@ -94,13 +102,15 @@ impl Convolutions {
     /// Engines that may be taken, those expected to be fastest first. See [`Numerics::allowed`](super::plan::Numerics::allowed).
     ///
     /// # Errors
-    /// What cuDNN says about a graph that it does not run at all.
+    /// Why there is none: what cuDNN says about a graph that it does not run at all, or what is said of the engines that run it.
     pub fn candidates(&self, pattern: Pattern, op: &Conv2d, rounding: Rounding) -> Result<Vec<Candidate>> {
-        let Some(op) = padded(pattern, op) else { return Ok(Vec::new()) };
+        let op = padded(pattern, op).ok_or(CudnnError::Unpadded)?;
         let graph = pattern.graph(self.target.library(), &op, data(op.dtype()))?;
         let narrow = op.dtype() != DType::F32;
         let mut taken: Vec<Candidate> = Vec::new();
-        for engine in self.target.engines(graph)? {
+        let engines = self.target.engines(graph)?;
+        let offered = engines.len();
+        for engine in engines {
             let count = |of: &dyn Fn(&Engine) -> bool| taken.iter().filter(|taken| of(&taken.engine)).count();
             let wanted = engine.numerics.allowed(narrow, rounding)
                 && count(&|other| other.index == engine.index) < MOST_SETTINGS
@@ -110,7 +120,7 @@ impl Convolutions {
                 taken.push(Candidate { pattern, op, engine, plan: OnceCell::new() });
             }
         }
-        Ok(taken)
+        if taken.is_empty() { Err(CudnnError::NoEngine { offered }) } else { Ok(taken) }
     }
 
     /// The plan of a candidate.
@@ -187,5 +197,5 @@ impl Prepared {
 }
 
 fn name(pattern: Pattern, engine: i64) -> String {
-    format!("cuDNN engine {engine} for {}", pattern.name())
+    format!("cuDNN engine {engine} for {pattern}")
 }

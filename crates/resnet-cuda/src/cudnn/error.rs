@@ -67,6 +67,13 @@ pub enum CudnnError {
         most: usize,
     },
 
+    /// No engine may be taken for a graph.
+    #[error("{}", no_engine(*.offered))]
+    NoEngine {
+        /// How many there are.
+        offered: usize,
+    },
+
     /// A convolution that is not given to cuDNN, because its channels do not fill whole vectors.
     #[error("channels do not fill vectors of 16 bytes, so it is not given to cuDNN")]
     Unpadded,
@@ -90,6 +97,15 @@ pub enum CudnnError {
         /// What cuDNN says about it.
         message: String,
     },
+}
+
+fn no_engine(offered: usize) -> String {
+    match offered {
+        0 => "no engine runs it on this device".to_owned(),
+        n => format!(
+            "none of {n} engines may be taken: they do not repeat their bits, round more than is allowed, or do not sum plainly"
+        ),
+    }
 }
 
 fn places(searched: &[PathBuf]) -> String {

@@ -46,6 +46,22 @@ pub enum Operand {
     Sum,
     /// The second: of squares, or of products.
     Products,
+    /// The coefficient of the gradient on a normalisation's way back, per output channel: `A·dz + B·y + C`.
+    A,
+    /// That of the raw output, which is [`Operand::Y`] here.
+    B,
+    /// What is added.
+    C,
+    /// The raw tensor that a gradient is multiplied with for the second sum.
+    Raw,
+    /// Its mean per channel.
+    Mean,
+    /// The same for a second normalisation.
+    OtherRaw,
+    /// Its mean.
+    OtherMean,
+    /// The second sum for it.
+    OtherProducts,
 }
 
 /// Extents in cuDNN's order.

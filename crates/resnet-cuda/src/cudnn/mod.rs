@@ -10,11 +10,11 @@
 //! - [`plan`]: engines by heuristics, their notes, plans and their JSON, execution.
 //! - [`convolution`]: which engines may be taken for a convolution, and plans that are ready to run.
 //!
-//! # What is executed
-//! Plain convolutions of all three directions, forward with a bias, and forward with sums for batch statistics.
-//! The other patterns are held to what cuDNN accepts and are not executed: between operations of a prologue or a mask cuDNN may round, and
-//! then the mask on the way back would not agree with the value on the way forward. Sources, masks and sums of gradients stay
-//! with the kernels of this crate, before and after a plain convolution.
+//! # What is fused
+//! [`pattern`] has the graphs, [`choice`](crate::choice) tries them beside plain convolutions with passes of this crate's kernels around them.
+//! Between operations numbers are f32, so a normalised value has the sign that the mask on the way back gives it, but for values within
+//! the rounding of f32 around zero. Only where `RESNET_CUDA_NARROW_NORMS=on` allows it are a normalisation's scale and shift rounded to
+//! 16 bits, as the engines want that were compiled in advance.
 
 pub mod convolution;
 pub mod device;

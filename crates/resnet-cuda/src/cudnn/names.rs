@@ -161,6 +161,8 @@ pub enum DataType {
 pub enum Pointwise {
     /// x + b.
     Add = 0,
+    /// x − b.
+    Sub = 9,
     /// x · b.
     Mul = 1,
     /// x, in another type or another tensor.

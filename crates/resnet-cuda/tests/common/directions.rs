@@ -61,7 +61,7 @@ pub(crate) fn all_directions(backend: &mut CudaBackend, op: &Conv2d) -> (Vec<Vec
     let mut exact = Vec::new();
     let mut rounded = Vec::new();
 
-    for (x, bias) in [(plain, None), (normalised, Some(&bias)), (residual, None)] {
+    for (x, bias) in [(plain, None), (normalised, None), (normalised, Some(&bias)), (residual, None)] {
         let mut y = lab.zeros(&y_desc);
         let mut sums = lab.zeros(&TensorDesc::sums(k));
         lab.backend.conv2d(op, x, &w, bias, &mut y, Some(&mut sums)).expect("computed");
@@ -73,39 +73,34 @@ pub(crate) fn all_directions(backend: &mut CudaBackend, op: &Conv2d) -> (Vec<Vec
     let y = lab.whole(&y_desc);
     let coeffs = lab.whole(&TensorDesc::coeffs(k));
     let through_norm = GradSource { dz: &dz, norm: Some(GradNorm { coeffs: &coeffs, y: &y }) };
+    let moments = [0, 1].map(|_| lab.whole(&TensorDesc::moments(c)));
     for dy in [GradSource::raw(&dz), through_norm] {
-        let mut dx = lab.whole(&x_desc);
-        let moments = lab.whole(&TensorDesc::moments(c));
-        let mut sums = lab.zeros(&TensorDesc::sums(c));
-        let out = GradOut {
-            dx: &mut dx,
-            accumulate: Accumulate::Add,
-            add: Some(&other),
-            mask: Some(normalised),
-            sums: [Some(GradSums { y: &raw, moments: &moments, sums: &mut sums }), None],
-        };
-        lab.backend.conv2d_backward_data(op, dy, &w, out).expect("computed");
-        exact.push(lab.read(&x_desc, &dx));
-        let table = TensorDesc::table(1, c);
-        let (mut dgamma, mut dbeta) = (lab.zeros(&table), lab.zeros(&table));
-        let gamma = lab.upload(&table, &vec![1.0; c]);
-        let mut coeffs = lab.zeros(&TensorDesc::coeffs(c));
-        let norm = norm(&x_desc);
-        let ones = lab.upload(&TensorDesc::moments(c), &vec![1.0; 2 * c]);
-        lab.backend
-            .norm_backward_finish(
-                &norm,
-                &sums,
-                &ones,
-                &gamma,
-                &mut dgamma,
-                &mut dbeta,
-                Accumulate::Set,
-                &mut coeffs,
-            )
-            .expect("computed");
-        rounded.extend(lab.read(&table, &dgamma));
-        rounded.extend(lab.read(&table, &dbeta));
+        // Everything at once; inside a block; towards the block before, without and with a projection.
+        for (accumulate, add, mask, ys) in [
+            (Accumulate::Add, Some(&other), normalised, [Some(&raw), None]),
+            (Accumulate::Set, None, normalised, [Some(&raw), None]),
+            (Accumulate::Set, Some(&other), plain, [Some(&other), None]),
+            (Accumulate::Set, Some(&other), plain, [Some(&other), Some(&raw)]),
+        ] {
+            let mut dx = lab.whole(&x_desc);
+            let [mut first, mut second] = [0, 1].map(|_| lab.zeros(&TensorDesc::sums(c)));
+            let [y, other_y] = ys;
+            let out = GradOut {
+                dx: &mut dx,
+                accumulate,
+                add,
+                mask: Some(mask),
+                sums: [
+                    y.map(|y| GradSums { y, moments: &moments[0], sums: &mut first }),
+                    other_y.map(|y| GradSums { y, moments: &moments[1], sums: &mut second }),
+                ],
+            };
+            lab.backend.conv2d_backward_data(op, dy, &w, out).expect("computed");
+            exact.push(lab.read(&x_desc, &dx));
+            for sums in [&first, &second] {
+                rounded.extend(gradient_sums(&mut lab, &x_desc, sums));
+            }
+        }
 
         for (x, accumulate) in
             [(plain, Accumulate::Set), (normalised, Accumulate::Add), (residual, Accumulate::Set)]
@@ -124,6 +119,29 @@ pub(crate) fn all_directions(backend: &mut CudaBackend, op: &Conv2d) -> (Vec<Vec
 
 fn norm(desc: &TensorDesc) -> BatchNorm {
     BatchNorm::new(desc.c, desc.n * desc.h * desc.w, 1e-5, 0.1, true).expect("is valid")
+}
+
+/// What the sums of a gradient stand for, with a normalisation of mean 1 and deviation 1.
+fn gradient_sums(lab: &mut Lab<'_>, desc: &TensorDesc, sums: &Buffer) -> Vec<f32> {
+    let c = desc.c;
+    let table = TensorDesc::table(1, c);
+    let (mut dgamma, mut dbeta) = (lab.zeros(&table), lab.zeros(&table));
+    let gamma = lab.upload(&table, &vec![1.0; c]);
+    let mut coeffs = lab.zeros(&TensorDesc::coeffs(c));
+    let ones = lab.upload(&TensorDesc::moments(c), &vec![1.0; 2 * c]);
+    lab.backend
+        .norm_backward_finish(
+            &norm(desc),
+            sums,
+            &ones,
+            &gamma,
+            &mut dgamma,
+            &mut dbeta,
+            Accumulate::Set,
+            &mut coeffs,
+        )
+        .expect("computed");
+    [lab.read(&table, &dgamma), lab.read(&table, &dbeta)].concat()
 }
 
 /// Mean and inverse deviation that the sums stand for.

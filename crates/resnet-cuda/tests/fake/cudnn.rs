@@ -11,9 +11,17 @@
 //! | 30 | wrong, and says nothing of it; for 56 output channels |
 //! | 31 | its plan cannot be made; for 40 output channels |
 //! | 32 | its execution fails; for 72 output channels |
+//! | 33 | pads before its prologue, so its halo is not zero; for 48 output channels and padding |
+//! | 34 | its last sums are wrong; for graphs with a mask and 80 output channels |
 //! | 60 | right; takes 50 units of time, as all others but the next |
 //! | 61 | right; takes 8 units, for nothing but plain convolutions |
 //! | 62 | right; takes 3 units, for nothing but convolutions with statistics |
+//! | 63 | right; takes 2 units, for nothing but convolutions with a prologue or a mask |
+//!
+//! Forward to 24 channels, 62 and 63 take 30 units where tables of a prologue are f32.
+//!
+//! | | |
+//! |---|---|
 //! | 1 | right, without tensor cores |
 
 #[path = "dnn/graph.rs"]
@@ -24,7 +32,7 @@ use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
-use graph::Graph;
+use graph::{Fault, Graph};
 
 const SUCCESS: c_int = 0;
 const BAD_PARAM: c_int = 2000;
@@ -280,6 +288,15 @@ fn engines(graph: &Graph, mode: i64) -> Vec<i64> {
             if graph.has_statistics() {
                 engines.push(62);
             }
+            if graph.has_prologue() && graph.has_halo() && k == 48 {
+                engines.push(33);
+            }
+            if graph.has_end() && k == 80 {
+                engines.push(34);
+            }
+            if graph.has_prologue() || graph.has_end() {
+                engines.push(63);
+            }
             engines
         }
         2 => vec![1],
@@ -381,16 +398,24 @@ unsafe extern "C" fn cudnnBackendExecute(handle: *const Handle, plan: Raw, pack:
         return refuse(EXECUTION_FAILED, "engine 32 fails when it runs");
     }
     let workspace = pack.number(1003).expect("has a workspace") as *mut u8;
-    let wrong = matches!(engine, 5 | 9 | 30);
-    let work = move || {
-        // SAFETY: so many bytes were promised to be there.
-        unsafe { ptr::write_bytes(workspace, 0xff, WORKSPACE as usize) };
-        graph.run(&addresses, if wrong { 1.0 } else { 0.0 });
+    let fault = match engine {
+        5 | 9 | 30 => Fault::Result,
+        33 => Fault::Halo,
+        34 => Fault::Sums,
+        _ => Fault::Nothing,
     };
     let units = match engine {
         61 => 8,
         62 => 3,
+        33 | 34 => 1,
+        62 | 63 if graph.output_channels() == 24 && graph.has_wide_prologue() => 30,
+        63 => 2,
         _ => 50,
+    };
+    let work = move || {
+        // SAFETY: so many bytes were promised to be there.
+        unsafe { ptr::write_bytes(workspace, 0xff, WORKSPACE as usize) };
+        graph.run(&addresses, fault);
     };
     issue(Box::new(work), units);
     SUCCESS

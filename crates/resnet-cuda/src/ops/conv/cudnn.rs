@@ -1,17 +1,19 @@
-//! The three directions by cuDNN's plans, with what they do not do in passes of this crate's kernels before and after.
+//! The three directions by cuDNN's plans, with what a plan does not do in passes of this crate's kernels before and after.
 //!
-//! Before: 16-bit weights, and the value of a source or of a gradient that is not read as it lies.
-//! After: statistics where the plan takes none, and everything that is asked of a gradient before it is let go.
+//! Before: 16-bit weights, and the value of a source or of a gradient, unless the plan has a prologue for it.
+//! After: statistics, and everything that is asked of a gradient before it is let go, unless the plan does that before it stores.
 //! Nothing here allocates or waits once scratch is large enough, so all of it can be recorded.
 
 use resnet_core::op::Conv2d;
 use resnet_core::{DType, Error, Result};
 
+use super::backward_weight::add_splits;
 use super::forward::Inputs;
 use crate::args::Packed;
 use crate::buffer::{element_bytes, suffix};
-use crate::choice::task::{Form, Task, is_evaluated};
+use crate::choice::task::{Form, Reads, Task, Writes, is_evaluated};
 use crate::columns::Columns;
+use crate::cudnn::pattern::{Before, End};
 use crate::cudnn::{CudnnError, Operand, Pattern, Prepared};
 use crate::engine::{Engine, Geometry, u32_of};
 use crate::machine::Launch;
@@ -36,12 +38,15 @@ const THREADS: u32 = 256;
 /// Where things lie in scratch; an offset of what is not needed is that of the next thing.
 struct Room {
     weights: usize,
+    /// Scale and shift in 16 bits.
+    tables: usize,
     /// The value of the source, or of the gradient.
     first: usize,
     /// Of the other operand of a weight gradient.
     second: usize,
     /// The result, if something is done with it afterwards.
     result: usize,
+    /// Sums, of tiles or of everything.
     partials: usize,
     workspace: usize,
     bytes: usize,
@@ -51,35 +56,45 @@ impl Room {
     fn new(engine: &Engine, task: &Task, plan: &Prepared) -> Self {
         let op = &plan.op;
         let element = element_bytes(op.dtype());
-        let x = op.n() * op.h() * op.w() * op.c() * element;
-        let y = op.n() * op.p() * op.q() * op.k() * element;
+        let x_bytes = op.n() * op.h() * op.w() * op.c() * element;
+        let y_bytes = op.n() * op.p() * op.q() * op.k() * element;
         let weights = op.w_desc().len();
         let narrow = |bytes: usize| if op.dtype() == DType::F32 { 0 } else { bytes };
         let if_needed = |needed: bool, bytes: usize| if needed { bytes } else { 0 };
         let is_padded = op.c() != task.op.c();
+        let prologue = plan.pattern.has_prologue();
+        let staged = |x: Reads| if_needed((x != Reads::Raw || is_padded) && !prologue, x_bytes);
         let (packed, first, second, result, partials) = match task.form {
-            Form::Forward { evaluated, sums, .. } => {
-                let partials = match plan.pattern {
-                    _ if !sums => 0,
-                    Pattern::ForwardStatistics | Pattern::ForwardSums => 2 * op.k() * 4,
-                    _ => statistics_columns(engine, op).moment_bytes(op.k()),
+            Form::Forward { x, sums, .. } => {
+                let partials = match sums {
+                    false => 0,
+                    true if plan.pattern.has_statistics() => 2 * op.k() * 4,
+                    true => statistics_columns(engine, op).moment_bytes(op.k()),
                 };
-                (narrow(2 * weights), if_needed(evaluated || is_padded, x), 0, 0, partials)
+                (narrow(2 * weights), staged(x), 0, 0, partials)
             }
-            Form::BackwardData { evaluated, epilogue } => {
-                let columns = input_columns(engine, op);
-                let partials = if_needed(epilogue, CheckedGradOut::scratch_bytes(op.c(), columns.tiles));
-                (narrow(2 * weights), if_needed(evaluated, y), 0, if_needed(epilogue, x), partials)
+            Form::BackwardData { through_norm, dx } => {
+                let dy = if_needed(through_norm && !prologue, y_bytes);
+                let (result, partials) = match (end(plan), dx) {
+                    (End::Nothing, Writes::Plain) => (0, 0),
+                    (End::Nothing, _) => {
+                        let columns = input_columns(engine, op);
+                        (x_bytes, CheckedGradOut::scratch_bytes(op.c(), columns.tiles))
+                    }
+                    _ => (0, Totals::bytes(op.c())),
+                };
+                (narrow(2 * weights), dy, 0, result, partials)
             }
             // Whether it is added to what is there is not part of the form, so there is always room for it.
-            Form::BackwardWeight { x: evaluated, dy } => {
-                (0, if_needed(evaluated || is_padded, x), if_needed(dy, y), 4 * weights, 0)
+            Form::BackwardWeight { x, through_norm } => {
+                (0, staged(x), if_needed(through_norm, y_bytes), 4 * weights, 0)
             }
         };
         let mut scratch = Scratch::default();
         let mut take = |bytes| scratch.take(bytes);
         Room {
             weights: take(packed),
+            tables: take(if_needed(before(plan) == Before::NarrowNorm, 2 * op.c() * 2)),
             first: take(first),
             second: take(second),
             result: take(result),
@@ -87,6 +102,38 @@ impl Room {
             workspace: take(plan.workspace_bytes),
             bytes: scratch.bytes(),
         }
+    }
+}
+
+/// What a plan does to its input.
+fn before(plan: &Prepared) -> Before {
+    match plan.pattern {
+        Pattern::Forward(before, _) | Pattern::BackwardWeight { x: before, .. } => before,
+        Pattern::BackwardData { .. } => Before::Nothing,
+    }
+}
+
+/// What a plan does to a gradient before it stores it.
+fn end(plan: &Prepared) -> End {
+    match plan.pattern {
+        Pattern::BackwardData { end, .. } => end,
+        Pattern::Forward(..) | Pattern::BackwardWeight { .. } => End::Nothing,
+    }
+}
+
+/// Sums that a plan takes of a gradient, f32: rows of `Σ dx`, `Σ dx·(y − mean)`, and both again for a second normalisation.
+struct Totals {
+    at: u64,
+    row: u64,
+}
+
+impl Totals {
+    fn bytes(c: usize) -> usize {
+        4 * c * 4
+    }
+
+    fn row(&self, i: u64) -> u64 {
+        self.at + i * self.row
     }
 }
 
@@ -140,6 +187,9 @@ fn helper(engine: &mut Engine, kernel: String, elements: usize, args: Packed) ->
 /// Where the input lies as the plan reads it; evaluated into scratch if it does not lie so already.
 fn source(engine: &mut Engine, op: &Conv2d, plan: &Prepared, x: SourceArgs, to: u64) -> Result<u64> {
     let (pixels, c, padded) = (op.n() * op.h() * op.w(), op.c(), plan.op.c());
+    if before(plan) != Before::Nothing {
+        return Ok(x.raw);
+    }
     if padded != c {
         let args = StageSourceArgs {
             x,
@@ -159,9 +209,23 @@ fn source(engine: &mut Engine, op: &Conv2d, plan: &Prepared, x: SourceArgs, to: 
     Ok(to)
 }
 
-/// The same for the gradient of the output.
-fn gradient(engine: &mut Engine, op: &Conv2d, dy: GradSourceArgs, to: u64) -> Result<u64> {
-    if dy.y == 0 {
+/// Scale and shift as the plan reads them: f32 as they are, or copied to 16 bits.
+fn tables(engine: &mut Engine, plan: &Prepared, affine: u64, to: u64) -> Result<(u64, u64)> {
+    let c = plan.op.c();
+    match (before(plan), Element::of_narrow(plan.op.dtype())) {
+        (Before::NarrowNorm, Some(element)) => {
+            let args = PackArgs { w: affine, to, k: 2, taps: 1, c: u32_of(c), padded: u32_of(c) };
+            helper(engine, format!("pack_forward_{}", element.memory_name()), 2 * c, Packed::of(&args))?;
+            Ok((to, to + 2 * c as u64))
+        }
+        _ => Ok((affine, affine + 4 * c as u64)),
+    }
+}
+
+/// The same as [`source`] for the gradient of the output.
+fn gradient(engine: &mut Engine, op: &Conv2d, plan: &Prepared, dy: GradSourceArgs, to: u64) -> Result<u64> {
+    let fused = matches!(plan.pattern, Pattern::BackwardData { through_norm: true, .. });
+    if dy.y == 0 || fused {
         return Ok(dy.dz);
     }
     combine::let_go(engine, op.n() * op.p() * op.q(), op.k(), op.dtype(), dy, GradOutArgs::set(to))?;
@@ -184,10 +248,13 @@ pub(crate) fn forward(engine: &mut Engine, task: &Task, plan: &Prepared, inputs:
     let scratch = engine.scratch(room.bytes)?;
     let at = |offset: usize| scratch + offset as u64;
     let w = weights(engine, op, plan, (w, packed), at(room.weights))?;
+    let (scale, shift) = tables(engine, plan, x.affine, at(room.tables))?;
     let x = source(engine, op, plan, x, at(room.first))?;
     let partials = at(room.partials);
     let address = |operand: Operand| match operand {
         Operand::X => x,
+        Operand::Scale => scale,
+        Operand::Shift => shift,
         Operand::W => w,
         Operand::Bias => bias,
         Operand::Y => y,
@@ -196,9 +263,9 @@ pub(crate) fn forward(engine: &mut Engine, task: &Task, plan: &Prepared, inputs:
         _ => 0,
     };
     execute(plan, address, at(room.workspace))?;
-    match plan.pattern {
-        _ if sums == 0 => Ok(()),
-        Pattern::ForwardStatistics | Pattern::ForwardSums => {
+    match sums {
+        0 => Ok(()),
+        _ if plan.pattern.has_statistics() => {
             let m = u32_of(op.n() * op.p() * op.q());
             let args = SumsOfTotalsArgs { totals: partials, sums, c: u32_of(op.k()), m };
             engine.launch("sums_of_totals", Geometry::flat(op.k(), 128), &args)
@@ -224,12 +291,32 @@ pub(crate) fn backward_data(
     let scratch = engine.scratch(room.bytes)?;
     let at = |offset: usize| scratch + offset as u64;
     let w = weights(engine, op, plan, w, at(room.weights))?;
-    let dy = gradient(engine, op, dy, at(room.first))?;
-    let to = if dx.is_plain() { dx.args.dx } else { at(room.result) };
+    let coeffs = |row: usize| dy.coeffs + (4 * row * op.k()) as u64;
+    let value = dy.y;
+    let dy = gradient(engine, op, plan, dy, at(room.first))?;
+    let end = end(plan);
+    let to = if dx.is_plain() || end != End::Nothing { dx.args.dx } else { at(room.result) };
+    let totals = Totals { at: at(room.partials), row: 4 * op.c() as u64 };
+    let GradOutArgs { add, mask, sums, .. } = dx.args;
     let address = |operand: Operand| match operand {
         Operand::Dy => dy,
+        Operand::Y => value,
+        Operand::A => coeffs(0),
+        Operand::B => coeffs(1),
+        Operand::C => coeffs(2),
         Operand::W => w,
         Operand::Dx => to,
+        Operand::X => mask.raw,
+        Operand::Scale => mask.affine,
+        Operand::Shift => mask.affine + 4 * op.c() as u64,
+        Operand::Residual => add,
+        Operand::Raw => sums[0].y,
+        Operand::Mean => sums[0].moments,
+        Operand::OtherRaw => sums[1].y,
+        Operand::OtherMean => sums[1].moments,
+        Operand::Sum => totals.row(0),
+        Operand::Products => totals.row(1),
+        Operand::OtherProducts => totals.row(3),
         _ => 0,
     };
     execute(plan, address, at(room.workspace))?;
@@ -237,11 +324,19 @@ pub(crate) fn backward_data(
         return Ok(());
     }
     let mut dx = dx.clone();
-    let columns = input_columns(engine, op);
-    dx.place(at(room.partials), op.c(), columns.tiles);
-    let pixels = op.n() * op.h() * op.w();
-    combine::let_go(engine, pixels, op.c(), op.dtype(), GradSourceArgs::raw(to), dx.args)?;
-    engine.finish_grad_sums(&dx, columns.tiles, op.c())
+    if end == End::Nothing {
+        let columns = input_columns(engine, op);
+        dx.place(at(room.partials), op.c(), columns.tiles);
+        let pixels = op.n() * op.h() * op.w();
+        combine::let_go(engine, pixels, op.c(), op.dtype(), GradSourceArgs::raw(to), dx.args)?;
+        return engine.finish_grad_sums(&dx, columns.tiles, op.c());
+    }
+    // The plan's sums are those of one tile.
+    dx.place(totals.row(0), op.c(), 1);
+    if end == End::ShortcutTwice {
+        add_splits(engine, totals.row(0), totals.row(2), op.c(), 1, 0)?;
+    }
+    engine.finish_grad_sums(&dx, 1, op.c())
 }
 
 pub(crate) fn backward_weight(
@@ -257,13 +352,16 @@ pub(crate) fn backward_weight(
     let room = Room::new(engine, task, plan);
     let scratch = engine.scratch(room.bytes)?;
     let at = |offset: usize| scratch + offset as u64;
+    let (scale, shift) = tables(engine, plan, x.affine, at(room.tables))?;
     let x = source(engine, op, plan, x, at(room.first))?;
-    let dy = gradient(engine, op, dy, at(room.second))?;
-    let narrow = plan.pattern == Pattern::BackwardWeightNarrow;
+    let dy = gradient(engine, op, plan, dy, at(room.second))?;
+    let narrow = matches!(plan.pattern, Pattern::BackwardWeight { narrow: true, .. });
     let direct = !narrow && plan.op.c() == op.c() && accumulate == 0;
     let to = if direct { dw } else { at(room.result) };
     let address = |operand: Operand| match operand {
         Operand::X => x,
+        Operand::Scale => scale,
+        Operand::Shift => shift,
         Operand::Dy => dy,
         Operand::Dw => to,
         _ => 0,

@@ -33,6 +33,18 @@ pub(crate) struct Graph {
     operations: Vec<Operation>,
 }
 
+/// What an engine does wrong.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Fault {
+    Nothing,
+    /// Something is added to the result of each convolution.
+    Result,
+    /// A convolution pads its input before what is computed of it, so its halo is not zero.
+    Halo,
+    /// The last sums are twice what they should be.
+    Sums,
+}
+
 /// What was computed or loaded so far, by the number of its tensor, dense in the order of the extents.
 type Values = HashMap<i64, Vec<f32>>;
 
@@ -154,6 +166,37 @@ impl Graph {
         self.operations.iter().any(|operation| matches!(operation, Operation::Sums { squares: Some(_), .. }))
     }
 
+    /// Whether something is computed before the convolution.
+    pub(crate) fn has_prologue(&self) -> bool {
+        self.convolution() > Some(0)
+    }
+
+    /// Whether a forward convolution has a prologue with tables of f32.
+    pub(crate) fn has_wide_prologue(&self) -> bool {
+        let forward = self
+            .operations
+            .iter()
+            .any(|operation| matches!(operation, Operation::Convolution { kind: FORWARD, .. }));
+        forward
+            && matches!(self.operations.first(), Some(Operation::Pointwise { other: Some(table), .. }) if table.dtype == 0)
+    }
+
+    /// Whether something but sums is computed after it.
+    pub(crate) fn has_end(&self) -> bool {
+        let after = self.convolution().map_or(&[][..], |at| &self.operations[at + 1..]);
+        after.iter().any(|operation| matches!(operation, Operation::Pointwise { mode: 200, .. }))
+    }
+
+    /// The place of the convolution among the operations.
+    fn convolution(&self) -> Option<usize> {
+        self.operations.iter().position(|operation| matches!(operation, Operation::Convolution { .. }))
+    }
+
+    /// Whether the window is larger than a pixel.
+    pub(crate) fn has_halo(&self) -> bool {
+        self.operations.iter().any(|operation| matches!(operation, Operation::Convolution { pad, .. } if *pad != [0, 0]))
+    }
+
     pub(crate) fn output_channels(&self) -> usize {
         self.operations
             .iter()
@@ -164,10 +207,31 @@ impl Graph {
             .unwrap_or(0)
     }
 
-    /// Computes everything; `error` is added to the result of each convolution.
-    pub(crate) fn run(&self, addresses: &HashMap<i64, u64>, error: f32) {
+    /// What the operations before the convolution make of zeros, per channel.
+    fn of_zeros(&self, addresses: &HashMap<i64, u64>) -> Vec<f32> {
+        let mut known: HashMap<i64, Vec<f32>> = HashMap::new();
+        let mut last = Vec::new();
+        for operation in &self.operations[..self.convolution().unwrap_or(0)] {
+            let Operation::Pointwise { mode, x, other, y } = operation else { continue };
+            let of = |tensor: &Tensor| {
+                let table = tensor.extents[2] * tensor.extents[3] == 1;
+                known.get(&tensor.id).cloned().unwrap_or_else(|| {
+                    if table { tensor.load(addresses[&tensor.id]) } else { vec![0.0; tensor.extents[1]] }
+                })
+            };
+            let (a, b) = (of(x), other.as_ref().map(of));
+            let second = |i: usize| b.as_ref().map_or(0.0, |b| b[i]);
+            last = a.iter().enumerate().map(|(i, &v)| pointwise(*mode, v, second(i))).collect();
+            known.insert(y.id, last.clone());
+        }
+        last
+    }
+
+    /// Computes everything.
+    pub(crate) fn run(&self, addresses: &HashMap<i64, u64>, fault: Fault) {
         let mut values = Values::new();
-        for operation in &self.operations {
+        let halo = if fault == Fault::Halo { self.of_zeros(addresses) } else { Vec::new() };
+        for (place, operation) in self.operations.iter().enumerate() {
             let take = |tensor: &Tensor, values: &mut Values| -> Vec<f32> {
                 values.entry(tensor.id).or_insert_with(|| tensor.load(addresses[&tensor.id])).clone()
             };
@@ -180,6 +244,9 @@ impl Graph {
                     };
                     let mut of = |t: &Tensor| if t.id == into.id { vec![0.0; t.len()] } else { take(t, &mut values) };
                     let (mut vx, mut vw, mut vy) = (of(x), of(w), of(y));
+                    if *kind == FORWARD && !halo.is_empty() {
+                        for_each_padded((x, w, y), *stride, *pad, |c, at_w, at_y| vy[at_y] += halo[c] * vw[at_w]);
+                    }
                     for_each_product((x, w, y), *stride, *pad, |at_x, at_w, at_y| match *kind {
                         FORWARD => vy[at_y] += vx[at_x] * vw[at_w],
                         BACKWARD_DATA => vx[at_x] += vy[at_y] * vw[at_w],
@@ -190,7 +257,9 @@ impl Graph {
                         BACKWARD_DATA => vx,
                         _ => vw,
                     };
-                    result.iter_mut().for_each(|v| *v += error);
+                    if fault == Fault::Result {
+                        result.iter_mut().for_each(|v| *v += 1.0);
+                    }
                     into.keep(result, &mut values, addresses);
                 }
                 Operation::Pointwise { mode, x, other, y } => {
@@ -202,23 +271,19 @@ impl Graph {
                         values[tensor.at([n.min(en - 1), c.min(ec - 1), h.min(eh - 1), w.min(ew - 1)])]
                     };
                     let result = y.each().map(|at| {
-                        let v = a[x.at(at)];
-                        match mode {
-                            0 => v + second(at),
-                            1 => v * second(at),
-                            21 => v,
-                            100 => v.max(0.0),
-                            200 => if v > 0.0 { second(at) } else { 0.0 },
-                            other => panic!("mode {other} is not known"),
-                        }
+                        // A unary function has no second operand to ask for.
+                        pointwise(*mode, a[x.at(at)], if b.is_some() { second(at) } else { 0.0 })
                     });
                     y.keep(result.collect(), &mut values, addresses);
                 }
                 Operation::Sums { x, sum, squares } => {
                     let v = take(x, &mut values);
-                    let per_channel = |f: fn(f32) -> f32| {
+                    let per_channel = |f: fn(f32) -> f32| -> Vec<f32> {
                         let mut sums = vec![0.0f32; x.extents[1]];
                         x.each().for_each(|at| sums[at[1]] += f(v[x.at(at)]));
+                        if fault == Fault::Sums && place + 1 == self.operations.len() {
+                            sums.iter_mut().for_each(|v| *v *= 2.0);
+                        }
                         sums
                     };
                     sum.keep(per_channel(|v| v), &mut values, addresses);
@@ -231,12 +296,56 @@ impl Graph {
     }
 }
 
+/// A pointwise function by cuDNN's number.
+fn pointwise(mode: i64, v: f32, second: f32) -> f32 {
+    match mode {
+        0 => v + second,
+        1 => v * second,
+        9 => v - second,
+        21 => v,
+        100 => v.max(0.0),
+        200 if v > 0.0 => second,
+        200 => 0.0,
+        other => panic!("mode {other} is not known"),
+    }
+}
+
 /// Every product of a convolution, by the dense indices of its three elements.
 fn for_each_product(
-    (x, w, y): (&Tensor, &Tensor, &Tensor),
+    tensors: (&Tensor, &Tensor, &Tensor),
     stride: [i64; 2],
     pad: [i64; 2],
     mut product: impl FnMut(usize, usize, usize),
+) {
+    let x = tensors.0;
+    for_each_tap(tensors, stride, pad, |[n, c, h, v], at_w, at_y| {
+        if h >= 0 && v >= 0 && h < x.extents[2] as i64 && v < x.extents[3] as i64 {
+            product(x.at([n as usize, c as usize, h as usize, v as usize]), at_w, at_y);
+        }
+    });
+}
+
+/// Every product with padding, by the channel of the input and the dense indices of the two others.
+fn for_each_padded(
+    tensors: (&Tensor, &Tensor, &Tensor),
+    stride: [i64; 2],
+    pad: [i64; 2],
+    mut product: impl FnMut(usize, usize, usize),
+) {
+    let x = tensors.0;
+    for_each_tap(tensors, stride, pad, |[_, c, h, v], at_w, at_y| {
+        if h < 0 || v < 0 || h >= x.extents[2] as i64 || v >= x.extents[3] as i64 {
+            product(c as usize, at_w, at_y);
+        }
+    });
+}
+
+/// Every tap of every output: where it lies in the input, inside or not, and the dense indices of the two others.
+fn for_each_tap(
+    (x, w, y): (&Tensor, &Tensor, &Tensor),
+    stride: [i64; 2],
+    pad: [i64; 2],
+    mut tap: impl FnMut([i64; 4], usize, usize),
 ) {
     let [_, group_c, r, s] = w.extents;
     let groups = x.extents[1] / group_c;
@@ -246,11 +355,8 @@ fn for_each_product(
             for (i, j) in (0..r).flat_map(|i| (0..s).map(move |j| (i, j))) {
                 let h = p as i64 * stride[0] - pad[0] + i as i64;
                 let v = q as i64 * stride[1] - pad[1] + j as i64;
-                if h < 0 || v < 0 || h >= x.extents[2] as i64 || v >= x.extents[3] as i64 {
-                    continue;
-                }
-                let from = [n, k / group_k * group_c + c, h as usize, v as usize];
-                product(x.at(from), w.at([k, c, i, j]), y.at([n, k, p, q]));
+                let from = [n as i64, (k / group_k * group_c + c) as i64, h, v];
+                tap(from, w.at([k, c, i, j]), y.at([n, k, p, q]));
             }
         }
     }
