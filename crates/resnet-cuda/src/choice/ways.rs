@@ -297,7 +297,7 @@ mod tests {
     }
 
     fn wgmma(choice: Choice, capability: u32, op: Conv2d) -> Vec<(usize, bool)> {
-        let tuning = Tuning { on: true, folder: None, narrow_gradients: false };
+        let tuning = Tuning { on: true, folder: None, narrow_gradients: false, narrow_norms: false };
         let ways = Ways::new(choice, tuning, capability);
         let tasks = [Op::Conv2d(op), Op::Conv2dBackwardData(op), Op::Conv2dBackwardWeight(op)];
         let count = |task: &Task| {
