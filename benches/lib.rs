@@ -7,6 +7,7 @@
 //! - `parity.rs`: the worst error of every op against the f64 reference.
 //! - `curves/`: whole training runs laid over PyTorch's.
 //! - `baseline/`: PyTorch's side of `cargo xtask bench --against torch` and of `cargo xtask curves`.
+//! - `pictures.rs`: files to read for `cargo xtask bench --loading`.
 //! - `results/`: what was measured, with command and hardware.
 //! - `peers/`: the same step in other frameworks in Rust, each a workspace of its own.
 #![forbid(unsafe_code)]

@@ -4,7 +4,7 @@
 The folder holds `settings.json`, the weights at the start, all batches in order as bytes, and the test pictures.
 Prints one line of JSON on standard output.
 
-    python3 torch_curve.py FOLDER --threads 2
+    python3 torch_curve.py FOLDER --threads 2 --memory-format channels_last
 """
 
 import argparse
@@ -34,14 +34,14 @@ def read_safetensors(path):
     return tensors
 
 
-def build(settings, folder):
+def build(settings, folder, layout):
     model = getattr(torchvision.models, settings["arch"])(num_classes=settings["classes"])
     old = model.conv1
     model.conv1 = torch.nn.Conv2d(
         settings["channels"], old.out_channels, old.kernel_size, old.stride, old.padding, bias=False
     )
     model.load_state_dict(read_safetensors(folder / "weights.safetensors"), strict=True)
-    return model.to(memory_format=torch.channels_last)
+    return model.to(memory_format=layout)
 
 
 def make_optimizer(model, rule):
@@ -63,7 +63,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--threads", type=int, default=0, help="intra-op threads; 0 takes PyTorch's own choice")
+    parser.add_argument("--memory-format", choices=["channels_last", "contiguous_format"], default="channels_last")
     args = parser.parse_args()
+    layout = getattr(torch, args.memory_format)
     if args.threads > 0:
         torch.set_num_threads(args.threads)
     settings = json.loads((args.folder / "settings.json").read_text())
@@ -74,9 +76,9 @@ def main():
 
     def pictures(part):
         x = torch.from_numpy(np.array(part)).permute(0, 3, 1, 2)  # NHWC bytes are channels-last already
-        return (x.float() * scale + shift).contiguous(memory_format=torch.channels_last)
+        return (x.float() * scale + shift).contiguous(memory_format=layout)
 
-    model = build(settings, args.folder)
+    model = build(settings, args.folder, layout)
     optimizer = make_optimizer(model, settings["optimizer"])
     smoothing = settings["label_smoothing"]
     model.train()
@@ -102,7 +104,7 @@ def main():
     with torch.inference_mode():
         answers = [model(pictures(test[i : i + batch])).argmax(1) for i in range(0, len(test), batch)]
     hits = (torch.cat(answers) == truth).sum().item()
-    by = f"PyTorch {torch.__version__}, torchvision {torchvision.__version__}, channels-last"
+    by = f"PyTorch {torch.__version__}, torchvision {torchvision.__version__}"
     print(json.dumps({"losses": losses, "accuracy": hits / len(truth), "seconds": seconds, "by": by}))
 
 

@@ -14,6 +14,9 @@ use serde::Serialize;
 
 use crate::Run;
 
+/// The last file that [`train`] writes: where it is, everything is.
+pub(crate) const LAST: &str = "settings.json";
+
 /// What PyTorch needs to know besides weights and batches: `settings.json`.
 #[derive(Serialize)]
 struct Settings<'a> {
@@ -94,7 +97,7 @@ pub(crate) fn train<B: Backend>(backend: B, recipe: &Recipe, folder: &Path) -> R
         optimizer: &recipe.optimizer,
         lr: &rates,
     };
-    serde_json::to_writer(file(folder, "settings.json")?, &settings)?;
+    serde_json::to_writer(file(folder, LAST)?, &settings)?;
     let accuracy = accuracy.context("the last epoch was not evaluated")?;
     Ok(Run { losses, accuracy, seconds, by })
 }

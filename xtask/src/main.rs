@@ -62,6 +62,8 @@ enum Task {
     /// They need no driver and no device. The wheels go into the target folder, where `test` and `ci` find them;
     /// the folder is printed, for RESNET_CUDA_LIBRARIES.
     CudaWheels(cuda::wheels::Args),
+    /// Train a recipe in f32 (as it comes, strict, high) and in bf16 with several seeds, and lay the accuracies side by side
+    Accuracy(bench::accuracy::Args),
     /// Train here and in PyTorch from the same weights on the same batches, and lay the losses over each other
     ///
     /// PyTorch is prepared as for `bench --against torch`.
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
             Task::Compare(args) => hand_over::resnet("compare", args.rest),
             Task::Bench(args) => bench::run(*args),
             Task::Parity(args) => hand_over::package("resnet-benches", "parity", args.rest),
+            Task::Accuracy(args) => bench::accuracy::run(&args),
             Task::Curves(args) => bench::curves(args.rest),
             Task::Data(args) => hand_over::package("xtask-data", "xtask-data", args.rest),
             Task::CudaWheels(args) => cuda::wheels::run(args),

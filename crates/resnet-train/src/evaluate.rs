@@ -137,13 +137,14 @@ pub fn evaluate<B: Backend>(
     mut on_batch: impl FnMut(usize, usize) -> bool,
 ) -> Result<Option<Evaluation>> {
     let mut evaluation = None;
+    let mut logits = Vec::new();
     let loader = feed.loader();
     for (i, batch) in feed.epoch(0, 0)?.enumerate() {
         let batch = batch?;
         feed.put(backend, net, &batch)?;
         feed.ingest(backend, net)?;
         net.forward(backend, params)?;
-        let logits = net.logits(backend)?;
+        net.logits_into(backend, &mut logits)?;
         let n_classes = logits.len() / loader.batch();
         evaluation
             .get_or_insert_with(|| Evaluation::new(n_classes))

@@ -32,32 +32,37 @@ pub(crate) struct CaseArgs {
     /// The cases of this project's own table, instead of those that the options below describe:
     /// ResNet-18 at 1×28×28 and 1×96×96, ResNet-50 at 3×224×224 and ResNet-20 at 3×32×32 in training, and ResNet-50 in
     /// inference with one picture and with 32
-    #[arg(long, requires = "against", conflicts_with_all = ["arch", "channels", "size", "classes", "batch", "infer"])]
+    #[arg(long, requires = "whole", conflicts_with_all = ["arch", "channels", "size", "classes", "batch", "infer"])]
     standard: bool,
     /// Networks that all sides know, by torchvision's names; also resnet20-cifar … resnet110-cifar
-    #[arg(long, default_value = "resnet18", value_delimiter = ',', requires = "against")]
+    #[arg(long, default_value = "resnet18", value_delimiter = ',', requires = "whole")]
     arch: Vec<String>,
     /// Input channels
-    #[arg(long, default_value_t = 1, requires = "against")]
+    #[arg(long, default_value_t = 1, requires = "whole")]
     channels: usize,
     /// Input sizes in pixels
-    #[arg(long, default_value = "28,96", value_delimiter = ',', requires = "against")]
+    #[arg(long, default_value = "28,96", value_delimiter = ',', requires = "whole")]
     size: Vec<usize>,
     /// Classes
-    #[arg(long, default_value_t = 10, requires = "against")]
+    #[arg(long, default_value_t = 10, requires = "whole")]
     classes: usize,
     /// Pictures in a batch
-    #[arg(long, default_value_t = 256, requires = "against")]
+    #[arg(long, default_value_t = 256, requires = "whole")]
     batch: usize,
     /// Time inference instead of training
-    #[arg(long, requires = "against")]
+    #[arg(long, requires = "whole")]
     infer: bool,
     /// Precision of activations; PyTorch's bf16 is autocast
-    #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"], requires = "against")]
+    #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"], requires = "whole")]
     precision: String,
 }
 
 impl CaseArgs {
+    /// The cases asked for that are training: for those pictures are augmented.
+    pub(crate) fn training(&self) -> Vec<Case> {
+        self.cases().into_iter().filter(|case| !case.infer).collect()
+    }
+
     /// Every case asked for, in order.
     pub(crate) fn cases(&self) -> Vec<Case> {
         if self.standard {
@@ -105,6 +110,7 @@ mod tests {
     use clap::Parser;
 
     #[derive(Parser)]
+    #[command(group(clap::ArgGroup::new("whole").args(["against"])))]
     struct Line {
         #[arg(long)]
         against: Option<String>,
@@ -133,5 +139,7 @@ mod tests {
         assert_eq!(all.len(), 6);
         assert_eq!(all[2], "resnet50, 3×224×224, batch 16, training, bf16");
         assert!(Line::try_parse_from(["bench", "--against", "torch", "--standard", "--batch", "4"]).is_err());
+        let line = Line::try_parse_from(["bench", "--against", "torch", "--standard"]).expect("arguments");
+        assert_eq!(line.args.training().len(), 4);
     }
 }

@@ -10,13 +10,14 @@ use super::torch;
 use crate::shell::{announce, cargo, read, root, show, target_dir};
 
 /// A program that can do the step.
+#[derive(Clone)]
 pub(crate) struct Contender {
     /// Its name in the table.
     pub(crate) name: String,
     /// Its part in the comparison.
     pub(crate) part: Part,
     pub(super) program: Vec<String>,
-    pub(super) environment: Vec<(&'static str, &'static str)>,
+    pub(super) environment: Vec<(&'static str, String)>,
 }
 
 /// What a contender's time is used for.
@@ -47,9 +48,17 @@ impl Peer {
 }
 
 impl Contender {
+    /// The same program under another name and with more arguments.
+    pub(crate) fn with(&self, name: &str, more: &[&str]) -> Self {
+        let mut changed = self.clone();
+        changed.name = name.to_owned();
+        changed.program.extend(more.iter().map(|arg| (*arg).to_owned()));
+        changed
+    }
+
     /// Whether it has the network, and the precision.
     pub(crate) fn can(&self, case: &Case) -> bool {
-        let known = ["resnet18", "resnet34", "resnet50"].contains(&case.arch.as_str());
+        let known = ["resnet18", "resnet34", "resnet50", "resnet20-cifar"].contains(&case.arch.as_str());
         self.part != Part::Peer || (known && case.precision == "f32")
     }
 }
@@ -71,10 +80,12 @@ pub(crate) fn resnet(program: &Path, backend: &str) -> Contender {
     Contender { name: "resnet".to_owned(), part: Part::Ours, program: line, environment: vec![] }
 }
 
-/// PyTorch in both memory formats, eager and, where asked for, compiled; on the CPU each also with its memory tuned.
+/// PyTorch in both memory formats, eager and compiled unless that is unwanted; on the CPU each also with its memory tuned.
+/// Compiled programs are kept under the target folder, so that only the first run of a case waits for them.
 pub(crate) fn torch(python: &Path, backend: &str, compile: bool) -> Vec<Contender> {
     let script = torch::script();
     let device = if backend == "cuda" { "cuda" } else { "cpu" };
+    let cache = target_dir().join("torch-inductor").display().to_string();
     let mut all = vec![];
     for compiled in [false, true].into_iter().filter(|&compiled| compile || !compiled) {
         for format in ["nchw", "channels_last"] {
@@ -85,11 +96,14 @@ pub(crate) fn torch(python: &Path, backend: &str, compile: bool) -> Vec<Contende
                 line.extend(compiled.then(|| "--compile".to_owned()));
                 let how = if compiled { "compile" } else { "eager" };
                 let memory = if tuned { ", tuned memory" } else { "" };
+                let mut environment = vec![("TORCHINDUCTOR_CACHE_DIR", cache.clone())];
+                environment
+                    .extend(TUNED.into_iter().filter(|_| tuned).map(|(name, value)| (name, value.into())));
                 all.push(Contender {
                     name: format!("torch {how}, {format}{memory}"),
                     part: Part::Torch,
                     program: line,
-                    environment: if tuned { TUNED.to_vec() } else { vec![] },
+                    environment,
                 });
             }
         }
@@ -150,7 +164,7 @@ pub(crate) fn command(contender: &Contender, case: &Case, steps: usize, threads:
         ("--threads", threads),
     ];
     let mut command = Command::new(&contender.program[0]);
-    command.envs(contender.environment.iter().copied());
+    command.envs(contender.environment.iter().map(|(name, value)| (name, value)));
     command.env("RAYON_NUM_THREADS", threads.to_string()); // all that Candle listens to
     command.args(&contender.program[1..]).args(["--arch", arch, "--precision", precision]);
     command.args(numbers.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));

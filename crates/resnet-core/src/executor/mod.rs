@@ -354,6 +354,16 @@ impl<B: Backend> Executor<B> {
         self.download(backend, self.program.logits)
     }
 
+    /// As [`Executor::logits`], into memory that is used again.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn logits_into(&self, backend: &mut B, out: &mut Vec<f32>) -> Result<()> {
+        let desc = self.program.tensors[self.program.logits.0].desc;
+        out.resize(desc.len(), 0.0);
+        backend.download(&desc, self.buffers.tensor(self.program.logits)?, HostDataMut::F32(out))
+    }
+
     /// The metrics summed since the last `Set`.
     ///
     /// # Errors
