@@ -101,6 +101,7 @@ macro_rules! conformance {
             combine_matches_reference = elementwise::combine_matches_reference,
             combine_backward_matches_reference = elementwise::combine_backward_matches_reference,
             conv2d_matches_reference = conv2d::forward_matches_reference,
+            conv2d_finished_matches_reference = conv2d::finished_matches_reference,
             conv2d_backward_data_matches_reference = conv2d::backward_data_matches_reference,
             conv2d_backward_weight_matches_reference = conv2d::backward_weight_matches_reference,
             max_pool_matches_reference = pool::max_matches_reference,

@@ -26,6 +26,7 @@ pub fn worst_errors<B: Backend>(backend: &mut B, cases: u32) -> Vec<OpError> {
     vec![
         worst(backend, cases, elementwise::pictures(DType::F32)),
         worst(backend, cases, conv2d::forward(DType::F32)),
+        worst(backend, cases, conv2d::finished(DType::F32)),
         worst(backend, cases, conv2d::backward_data(DType::F32)),
         worst(backend, cases, conv2d::backward_weight(DType::F32)),
         worst(backend, cases, elementwise::forward(DType::F32)),

@@ -18,7 +18,8 @@ use crate::op::{
     SoftmaxCrossEntropy, Targets,
 };
 use crate::{
-    Accumulate, DType, Error, GradOut, GradSource, HostData, HostDataMut, Param, Result, Source, TensorDesc,
+    Accumulate, DType, Error, Finish, GradOut, GradSource, HostData, HostDataMut, Param, Result, Source,
+    TensorDesc,
 };
 
 /// How a backend sums the products of a convolution, for whoever bounds its error.
@@ -183,6 +184,29 @@ pub trait Backend {
         y: &mut Self::Buffer,
         sums: Option<&mut Self::Buffer>,
     ) -> Result<()>;
+
+    /// Whether a convolution may be asked to end with more than its bias ([`Backend::conv2d_finished`]).
+    fn finishes(&self, _op: &Conv2d) -> bool {
+        false
+    }
+
+    /// [`Conv2d`], forward, whose result is normalised, added to and activated before it is stored, rounded once.
+    /// Only a backend that [finishes](Backend::finishes) the op is asked for it, and only for inference.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] from a backend that has not written it.
+    fn conv2d_finished(
+        &mut self,
+        op: &Conv2d,
+        x: Source<'_, Self::Buffer>,
+        w: &Self::Buffer,
+        bias: Option<&Self::Buffer>,
+        finish: Finish<'_, Self::Buffer>,
+        y: &mut Self::Buffer,
+    ) -> Result<()> {
+        let _ = (op, x, w, bias, finish, y);
+        Err(self.unsupported("convolutions that end with normalisation, residual and ReLU (conv2d_finished)"))
+    }
 
     /// [`Conv2d`], gradient of the source's value, then the epilogue of [`GradOut`].
     fn conv2d_backward_data(

@@ -26,6 +26,6 @@ pub use lower::{Freeze, FrozenNorms, Fusion, LowerOptions, Mode, Program, lower}
 pub use params::{Param, ParamKind, Params, Part};
 pub use plan::Plan;
 pub use preprocessing::Preprocessing;
-pub use source::{Accumulate, GradNorm, GradOut, GradSource, GradSums, Residual, Source};
+pub use source::{Accumulate, Finish, GradNorm, GradOut, GradSource, GradSums, Residual, Source};
 pub use tensor::{DType, HostData, HostDataMut, Role, TensorDesc};
 pub use training::{Pass, TrainingStep};

@@ -69,7 +69,10 @@ impl Plan {
     /// (greedy by size: Pisarchyk & Lee, *Efficient Memory Management for Deep Neural Net Inference*, 2020).
     pub fn new(graph: &Graph, program: &Program, bytes: impl Fn(&TensorDesc) -> usize) -> Self {
         let life = lifetimes(program);
-        let size: Vec<usize> = program.tensors.iter().map(|t| bytes(&t.desc)).collect();
+        // What no step touches any more has no place either.
+        let size: Vec<usize> = std::iter::zip(&program.tensors, &life)
+            .map(|(t, life)| if life.0 == usize::MAX { 0 } else { bytes(&t.desc) })
+            .collect();
         let mut order: Vec<usize> = (0..size.len()).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(size[i]), life[i].0));
         let mut slots: Vec<(usize, Vec<(usize, usize)>)> = vec![];
@@ -89,6 +92,7 @@ impl Plan {
         }
         let macs = |s: &Step| match s {
             Step::Conv { op, .. }
+            | Step::ConvFinished { op, .. }
             | Step::ConvBackwardData { op, .. }
             | Step::ConvBackwardWeight { op, .. } => op.macs(),
             _ => 0,

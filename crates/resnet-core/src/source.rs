@@ -31,6 +31,20 @@ pub struct Residual<'a, Buf> {
     pub affine: Option<&'a Buf>,
 }
 
+/// How a convolution lets go of what it computed, `v`: it writes `act(scale[c]·v + shift[c] + residual)`.
+///
+/// The mirror image of [`Source`], for a network whose normalisations are fixed: what a block ends with is applied before the
+/// result is stored, and whoever reads it reads it as it lies in memory.
+#[derive(Debug)]
+pub struct Finish<'a, Buf> {
+    /// Scale and shift per channel ([`TensorDesc::affine`](crate::TensorDesc::affine)).
+    pub affine: Option<&'a Buf>,
+    /// What is added before the activation.
+    pub residual: Option<Residual<'a, Buf>>,
+    /// Whether `max(0, ·)` is applied last. A NaN stays a NaN.
+    pub relu: bool,
+}
+
 /// How an op reads the gradient of a raw tensor: `dy = A[c]·dz + B[c]·y + C[c]`, or plain `dz`.
 #[derive(Debug)]
 pub struct GradSource<'a, Buf> {
@@ -117,6 +131,12 @@ impl<Buf> Clone for Source<'_, Buf> {
     }
 }
 impl<Buf> Copy for Source<'_, Buf> {}
+impl<Buf> Clone for Finish<'_, Buf> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<Buf> Copy for Finish<'_, Buf> {}
 impl<Buf> Clone for Residual<'_, Buf> {
     fn clone(&self) -> Self {
         *self

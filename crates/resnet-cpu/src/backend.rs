@@ -4,8 +4,8 @@ use resnet_core::op::{
     AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
 };
 use resnet_core::{
-    Accumulate, Arithmetic, Backend, DType, Error, GradOut, GradSource, HostData, HostDataMut, Param, Result,
-    Running, Source, TensorDesc,
+    Accumulate, Arithmetic, Backend, DType, Error, Finish, GradOut, GradSource, HostData, HostDataMut, Param,
+    Result, Running, Source, TensorDesc,
 };
 
 use crate::buffer::{Buffer, buffer_bytes};
@@ -152,7 +152,23 @@ impl Backend for CpuBackend {
         y: &mut Buffer,
         sums: Option<&mut Buffer>,
     ) -> Result<()> {
-        by_dtype!(op.dtype(), E => conv::forward::conv2d::<E>(&mut self.engine, op, x, w, bias, y, sums))
+        by_dtype!(op.dtype(), E => conv::forward::conv2d::<E>(&mut self.engine, op, x, w, bias, None, y, sums))
+    }
+
+    fn finishes(&self, _op: &Conv2d) -> bool {
+        true
+    }
+
+    fn conv2d_finished(
+        &mut self,
+        op: &Conv2d,
+        x: Source<'_, Buffer>,
+        w: &Buffer,
+        bias: Option<&Buffer>,
+        finish: Finish<'_, Buffer>,
+        y: &mut Buffer,
+    ) -> Result<()> {
+        by_dtype!(op.dtype(), E => conv::forward::conv2d::<E>(&mut self.engine, op, x, w, bias, Some(finish), y, None))
     }
 
     fn conv2d_backward_data(

@@ -28,7 +28,7 @@ pub(crate) fn combine<E: Element>(
         check(OP, "sums", sums, &TensorDesc::sums(c))?;
     }
     let (isa, tile_rows) = (engine.isa, pass_tile_rows(c));
-    let epilogue = Forward { isa, bias: None, sums: sums.is_some() };
+    let epilogue = Forward { isa, bias: None, finish: None, sums: sums.is_some() };
     let out = z.elements_mut::<E>(desc.len());
     let partials = engine.threads.for_tiles(&mut engine.partials, out, (c, tile_rows, 2 * c), |tile, _| {
         let rows = tile.first_row..tile.first_row + tile.out.len() / c;

@@ -3,6 +3,8 @@
 //! All arithmetic is f32. An element is widened when it is read, and what an op computed is rounded once when it is stored.
 //! Sums are taken of the values as they were stored.
 
+use std::any::TypeId;
+
 use bytemuck::Pod;
 use half::bf16;
 
@@ -73,6 +75,11 @@ impl Element for bf16 {
     fn as_f32_cell<'a, 't>(_: &'a mut Cell<'t, Self>) -> Option<&'a mut Cell<'t, f32>> {
         None
     }
+}
+
+/// Elements of one type as those of another, if it is the same.
+pub(crate) fn same<E: Element, O: Element>(elements: &[E]) -> Option<&[O]> {
+    (TypeId::of::<E>() == TypeId::of::<O>()).then(|| bytemuck::cast_slice(elements))
 }
 
 /// Lets `compute` leave an op's result in f32 and stores it: in place where elements are f32, from scratch where they are not.

@@ -1,9 +1,12 @@
 //! What an op does to a tile of its output while it is hot in cache.
 
+use std::ops::Range;
+
 use resnet_core::{Accumulate, GradOut, Result, TensorDesc};
 
 use crate::buffer::{Buffer, check};
 use crate::element::Element;
+use crate::finish::Finishing;
 use crate::kernels::{Isa, load, sums};
 use crate::load::{Load, MASK, Rows};
 use crate::memory::Memory;
@@ -13,35 +16,45 @@ use crate::threads::Scratch;
 /// Numbers per block: add and mask pass over a block in the innermost cache.
 pub(crate) const BLOCK: usize = 2048;
 
-/// The end of a forward op: bias and batch sums.
-pub(crate) struct Forward<'a> {
+/// The end of a forward op: bias, what is applied before it stores, and batch sums.
+pub(crate) struct Forward<'a, E> {
     pub(crate) isa: Isa,
     pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) finish: Option<Finishing<'a, E>>,
     /// Whether sums are wanted.
     pub(crate) sums: bool,
 }
 
-impl Forward<'_> {
+impl<E: Element> Forward<'_, E> {
     /// Takes the sums of a stored tile of whole rows of `c` numbers: its mean and squared deviations go to `partial`.
-    pub(crate) fn take_sums<E: Element>(&self, tile: &[E], c: usize, partial: &mut [f64]) {
+    pub(crate) fn take_sums(&self, tile: &[E], c: usize, partial: &mut [f64]) {
         if self.sums {
             let (mean, m2) = partial[..2 * c].split_at_mut(c);
             sums::moments(self.isa, tile, mean, m2);
         }
     }
 
-    /// Stores a stretch of one pixel's channels, from channel `first` on, with their bias.
-    pub(crate) fn store<E: Element>(&self, values: &mut [f32], first: usize, to: &mut [E]) {
-        if let Some(bias) = self.bias {
-            load::add(self.isa, values, &bias[first..first + values.len()]);
-        }
+    /// Stores a stretch of one row's channels, from channel `first` on, with all that is applied to them.
+    pub(crate) fn store(&self, values: &mut [f32], row: usize, first: usize, to: &mut [E]) {
+        let width = values.len();
+        self.finish(values, width, row, first..first + width);
         load::convert(self.isa, values, to);
     }
 
-    /// Adds the bias to whole rows.
-    pub(crate) fn add_bias(&self, tile: &mut [f32]) {
+    /// Asks memory for what [`Forward::finish`] reads for some channels of a row.
+    pub(crate) fn prefetch(&self, row: usize, channels: Range<usize>) {
+        if let Some(finish) = &self.finish {
+            finish.prefetch(self.isa, row, channels);
+        }
+    }
+
+    /// Ends some channels of rows that begin at `first_row` and lie `stride` numbers apart.
+    pub(crate) fn finish(&self, values: &mut [f32], stride: usize, first_row: usize, channels: Range<usize>) {
         if let Some(bias) = self.bias {
-            load::add_bias(self.isa, tile, bias);
+            load::add_bias(self.isa, values, stride, &bias[channels.clone()]);
+        }
+        if let Some(finish) = &self.finish {
+            finish.apply(self.isa, values, stride, first_row, channels);
         }
     }
 }
@@ -122,7 +135,7 @@ impl SumTargets<'_> {
 
 impl<E: Element> Backward<'_, E> {
     /// Asks memory for what [`Backward::finish`] and [`Backward::take_sums`] read for some rows.
-    pub(crate) fn prefetch(&self, rows: std::ops::Range<usize>) {
+    pub(crate) fn prefetch(&self, rows: Range<usize>) {
         let numbers = rows.start * self.c..rows.end * self.c;
         if let Some(add) = self.add {
             load::prefetch(self.isa, &add[numbers.clone()]);

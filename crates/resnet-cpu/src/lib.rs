@@ -13,7 +13,7 @@
 //! - `backend`: [`CpuBackend`], the trait's methods.
 //! - `memory`, `buffer`, `element`, `transfer`: memory, what lies in it, and the way in and out.
 //! - `crew`, `threads`, `engine`, `prepare`: who runs a tile, with which scratch.
-//! - `window`, `load`, `patch`, `epilogue`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
+//! - `window`, `load`, `patch`, `epilogue`, `finish`, `stats`: where a tile reads, what it reads, how it ends, how tiles are merged.
 //! - `direct`: convolution by micro-kernels. `winograd`: 3 × 3 kernels with fewer multiplications.
 //!   `conv`: the three ops, and im2col.
 //! - `combine`, `max_pool`, `avg_pool`, `pools`, `norm`, `loss`, `ingest`, `update`: the ops, forward and backward side by side.
@@ -34,6 +34,7 @@ mod direct;
 mod element;
 mod engine;
 mod epilogue;
+mod finish;
 mod ingest;
 #[allow(unsafe_code)]
 mod kernels;

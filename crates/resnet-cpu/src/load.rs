@@ -7,7 +7,7 @@ use std::ops::Range;
 use resnet_core::{GradSource, Result, Source, TensorDesc};
 
 use crate::buffer::{Buffer, check};
-use crate::element::Element;
+use crate::element::{Element, same};
 use crate::kernels::Isa;
 use crate::kernels::load::{self, Affine, Coeffs};
 
@@ -27,7 +27,12 @@ pub(crate) trait Rows: Sync {
     fn prefetch(&self, isa: Isa, rows: Range<usize>);
 
     /// The rows as they lie in memory, where that is what they are worth, in f32.
-    fn stored(&self, rows: Range<usize>) -> Option<&[f32]>;
+    fn stored(&self, rows: Range<usize>) -> Option<&[f32]> {
+        self.stored_as(rows)
+    }
+
+    /// The rows as they lie in memory, where that is what they are worth and their elements are of this type.
+    fn stored_as<O: Element>(&self, rows: Range<usize>) -> Option<&[O]>;
 }
 
 /// A [`Source`] whose buffers were checked.
@@ -83,7 +88,12 @@ impl<'a, E: Element> Load<'a, E> {
     }
 }
 
-fn open_affine<'a>(op: &'static str, arg: &'static str, table: &'a Buffer, c: usize) -> Result<Affine<'a>> {
+pub(crate) fn open_affine<'a>(
+    op: &'static str,
+    arg: &'static str,
+    table: &'a Buffer,
+    c: usize,
+) -> Result<Affine<'a>> {
     check(op, arg, table, &TensorDesc::affine(c))?;
     let (scale, shift) = table.f32(2 * c).split_at(c);
     Ok(Affine { scale, shift })
@@ -109,7 +119,8 @@ impl<'a, E: Element> GradLoad<'a, E> {
 }
 
 impl Affine<'_> {
-    fn of(&self, channels: &Range<usize>) -> Affine<'_> {
+    /// Of some channels.
+    pub(crate) fn of(&self, channels: &Range<usize>) -> Affine<'_> {
         Affine { scale: &self.scale[channels.clone()], shift: &self.shift[channels.clone()] }
     }
 }
@@ -172,9 +183,9 @@ impl<E: Element> Rows for Load<'_, E> {
         }
     }
 
-    fn stored(&self, rows: Range<usize>) -> Option<&[f32]> {
+    fn stored_as<O: Element>(&self, rows: Range<usize>) -> Option<&[O]> {
         let plain = self.affine.is_none() && self.residual.is_none() && !self.relu;
-        if plain { E::as_f32(&self.raw[rows.start * self.c..rows.end * self.c]) } else { None }
+        if plain { same(&self.raw[rows.start * self.c..rows.end * self.c]) } else { None }
     }
 }
 
@@ -210,7 +221,7 @@ impl<E: Element> Rows for GradLoad<'_, E> {
         }
     }
 
-    fn stored(&self, rows: Range<usize>) -> Option<&[f32]> {
-        if self.norm.is_none() { E::as_f32(&self.dz[rows.start * self.c..rows.end * self.c]) } else { None }
+    fn stored_as<O: Element>(&self, rows: Range<usize>) -> Option<&[O]> {
+        if self.norm.is_none() { same(&self.dz[rows.start * self.c..rows.end * self.c]) } else { None }
     }
 }

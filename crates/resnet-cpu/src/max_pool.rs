@@ -36,7 +36,7 @@ pub(crate) fn max_pool<E: Element>(
 
     let (isa, window, tile_rows) = (engine.isa, Window::from(op), pass_tile_rows(c));
     let zero_competes = op.pad_value() == PadValue::Zero;
-    let epilogue = Forward { isa, bias: None, sums: sums.is_some() };
+    let epilogue = Forward { isa, bias: None, finish: None, sums: sums.is_some() };
     let best_of = |first_row: usize, y: &mut [f32], index: &mut [u8], value: &mut [f32]| {
         for s in segments(first_row..first_row + y.len() / c, n) {
             let cells = s.at.start * c..s.at.end * c;

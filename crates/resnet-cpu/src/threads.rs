@@ -86,18 +86,41 @@ impl Threads {
         self.scratch.len()
     }
 
-    /// Runs `task` on every item, and returns when all are done. Threads take the next item when they have done one.
+    /// Runs `task` on every item, and returns when all are done. Threads take another item when they have done one, every
+    /// second thread from the end: so a thread mostly gets the part of a tensor whose inputs it wrote in the op before, and
+    /// finds them in its own caches.
     pub(crate) fn run<I>(&self, items: I, task: impl Fn(I::Item, &mut Scratch) + Sync)
+    where
+        I: DoubleEndedIterator + Send,
+    {
+        let take = |items: &mut I, number: usize| {
+            if number.is_multiple_of(2) { items.next() } else { items.next_back() }
+        };
+        self.share_out(items, take, task);
+    }
+
+    /// As [`Threads::run`], for items that come in one order only.
+    pub(crate) fn run_in_order<I>(&self, items: I, task: impl Fn(I::Item, &mut Scratch) + Sync)
     where
         I: Iterator + Send,
     {
+        self.share_out(items, |items, _| items.next(), task);
+    }
+
+    /// Runs `task` on every item that `take` finds for a thread's number.
+    fn share_out<I: Send, T>(
+        &self,
+        items: I,
+        take: impl Fn(&mut I, usize) -> Option<T> + Sync,
+        task: impl Fn(T, &mut Scratch) + Sync,
+    ) {
         let items = Mutex::new(items);
-        let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let next = |number| take(&mut items.lock().unwrap_or_else(PoisonError::into_inner), number);
         let mut crew = self.crew.lock().unwrap_or_else(PoisonError::into_inner);
         crew.run(&|number| {
             // Nobody else takes this scratch, so the lock never waits.
             let mut scratch = self.scratch[number].lock().unwrap_or_else(PoisonError::into_inner);
-            while let Some(item) = next() {
+            while let Some(item) = next(number) {
                 task(item, &mut scratch);
             }
         });

@@ -90,7 +90,7 @@ pub(crate) fn update(
     };
     // One parallel region for all parameters: most of a ResNet's have fewer numbers than one task takes.
     let stretches = params.iter_mut().filter(|p| moves(p)).flat_map(stretches);
-    engine.threads.run(stretches, |stretch, _| {
+    engine.threads.run_in_order(stretches, |stretch, _| {
         let Stretch { value, grad, states: [first, second], lr_scale, decays } = stretch;
         let lr = step.lr * lr_scale;
         let with = |decay: f32| Step { lr, decay: if decays { decay } else { 0.0 }, clip };

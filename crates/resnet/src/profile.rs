@@ -9,8 +9,8 @@ use resnet_core::op::{
     AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
 };
 use resnet_core::{
-    Accumulate, Backend, DType, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running, Source,
-    TensorDesc,
+    Accumulate, Backend, DType, Finish, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running,
+    Source, TensorDesc,
 };
 
 pub use traffic::Work;
@@ -167,6 +167,26 @@ impl<B: Backend> Backend for Timed<B> {
     ) -> Result<()> {
         let bytes = source(&self.inner, &x, &op.x_desc()) + tensors(&self.inner, &[op.w_desc(), op.y_desc()]);
         self.time("conv2d", conv_shape(op), conv_work(op, bytes), |b| b.conv2d(op, x, w, bias, y, sums))
+    }
+
+    fn finishes(&self, op: &Conv2d) -> bool {
+        self.inner.finishes(op)
+    }
+
+    fn conv2d_finished(
+        &mut self,
+        op: &Conv2d,
+        x: Source<'_, B::Buffer>,
+        w: &B::Buffer,
+        bias: Option<&B::Buffer>,
+        finish: Finish<'_, B::Buffer>,
+        y: &mut B::Buffer,
+    ) -> Result<()> {
+        let added = usize::from(finish.residual.is_some()) * tensors(&self.inner, &[op.y_desc()]);
+        let bytes = source(&self.inner, &x, &op.x_desc()) + tensors(&self.inner, &[op.w_desc(), op.y_desc()]);
+        self.time("conv2d_finished", conv_shape(op), conv_work(op, bytes + added), |b| {
+            b.conv2d_finished(op, x, w, bias, finish, y)
+        })
     }
 
     fn conv2d_backward_data(

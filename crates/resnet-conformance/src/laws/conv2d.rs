@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use resnet_core::op::{Conv2d, Op};
-use resnet_core::{Accumulate, Arithmetic, Backend, DType, Result, TensorDesc};
+use resnet_core::{Accumulate, Arithmetic, Backend, DType, Error, Finish, Result, Source, TensorDesc};
 
 use super::match_reference;
 use crate::data::Data;
@@ -45,6 +45,45 @@ impl Case for Forward {
             outputs.extend(finish_sums(backend, (op.k(), op.n() * op.p() * op.q()), &sums, data)?);
         }
         Ok(outputs)
+    }
+}
+
+/// A forward pass whose result is finished before it is stored.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    op: Conv2d,
+    x: SourceForm,
+    bias: bool,
+    finish: SourceForm,
+    seed: u64,
+}
+
+impl Case for Finished {
+    fn op(&self) -> &'static str {
+        "conv2d_finished"
+    }
+
+    fn arithmetic<B: Backend>(&self, backend: &B) -> Arithmetic {
+        backend.arithmetic(&Op::Conv2d(self.op))
+    }
+
+    fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Output<B::Buffer>>> {
+        let (op, data) = (&self.op, &mut Data::new(self.seed));
+        backend.prepare(&[Op::Conv2d(*op)])?;
+        let x = OwnedSource::new(backend, op.x_desc(), self.x, Values::Any, data)?;
+        let w = backend.put(op.w_desc(), &weights(op, data))?;
+        let bias = if self.bias { Some(backend.put(op.bias_desc(), &data.values(op.k()))?) } else { None };
+        // The tables and the residual of a source are those of a finish; its raw tensor is not read.
+        let finish = OwnedSource::new(backend, op.y_desc(), self.finish, Values::Any, data)?;
+        let Source { affine, residual, relu, .. } = finish.get();
+        let mut y = backend.poisoned(op.y_desc())?;
+        let end = Finish { affine, residual, relu };
+        let result = backend.conv2d_finished(op, x.get(), &w, bias.as_ref(), end, &mut y);
+        match result {
+            // A backend that says it cannot is not asked; if it is, it must say so again.
+            Err(Error::Unsupported { .. }) if !backend.finishes(op) => Ok(vec![]),
+            _ => result.map(|()| vec![output("y", op.y_desc(), y)]),
+        }
     }
 }
 
@@ -129,6 +168,11 @@ pub(crate) fn forward(dtype: DType) -> impl Strategy<Value = Forward> {
         .prop_map(|(op, x, bias, sums, seed)| Forward { op, x, bias, sums, seed })
 }
 
+pub(crate) fn finished(dtype: DType) -> impl Strategy<Value = Finished> {
+    (shapes::conv2d_or_fast(dtype), forms::source(), any::<bool>(), forms::source(), seed())
+        .prop_map(|(op, x, bias, finish, seed)| Finished { op, x, bias, finish, seed })
+}
+
 pub(crate) fn backward_data(dtype: DType) -> impl Strategy<Value = BackwardData> {
     (shapes::conv2d_or_fast(dtype), any::<bool>(), forms::grad_out(), seed())
         .prop_map(|(op, norm, out, seed)| BackwardData { op, norm, out, seed })
@@ -156,6 +200,11 @@ pub(crate) fn backward_weight(dtype: DType) -> impl Strategy<Value = BackwardWei
 /// [`Backend::conv2d`] with its batch sums matches the reference.
 pub fn forward_matches_reference<B: Backend>(make: impl Fn() -> B, dtype: DType) {
     match_reference(make, "conv2d matches the reference", forward(dtype));
+}
+
+/// [`Backend::conv2d_finished`] matches the reference, on a backend that [finishes](Backend::finishes) the op.
+pub fn finished_matches_reference<B: Backend>(make: impl Fn() -> B, dtype: DType) {
+    match_reference(make, "conv2d_finished matches the reference", finished(dtype));
 }
 
 /// [`Backend::conv2d_backward_data`] with its epilogue matches the reference.

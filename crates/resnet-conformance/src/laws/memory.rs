@@ -18,6 +18,7 @@ pub fn repeat_is_bit_equal<B: Backend>(make: impl Fn() -> B, dtype: DType) {
 pub fn same_bits<B: Backend>(mut a: B, mut b: B, dtype: DType) {
     let both = &mut (&mut a, &mut b);
     same_bits_of(both, conv2d::forward(dtype));
+    same_bits_of(both, conv2d::finished(dtype));
     same_bits_of(both, conv2d::backward_data(dtype));
     same_bits_of(both, conv2d::backward_weight(dtype));
     same_bits_of(both, elementwise::forward(dtype));

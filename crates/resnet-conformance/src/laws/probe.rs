@@ -5,8 +5,8 @@ use resnet_core::op::{
     SoftmaxCrossEntropy, StepScalars, Targets,
 };
 use resnet_core::{
-    Accumulate, Backend, DType, Error, GradNorm, GradOut, GradSource, GradSums, HostData, Param, ParamKind,
-    Residual, Result, Role, Running, Source, TensorDesc,
+    Accumulate, Backend, DType, Error, Finish, GradNorm, GradOut, GradSource, GradSums, HostData, Param,
+    ParamKind, Residual, Result, Role, Running, Source, TensorDesc,
 };
 
 use crate::lab::Lab;
@@ -139,6 +139,7 @@ pub(super) fn probes<B: Backend>() -> Vec<Probe<B>> {
     vec![
         Probe { name: "ingest", call: ingest },
         Probe { name: "conv2d", call: conv2d },
+        Probe { name: "conv2d_finished", call: conv2d_finished },
         Probe { name: "conv2d_backward_data", call: conv2d_backward_data },
         Probe { name: "conv2d_backward_weight", call: conv2d_backward_weight },
         Probe { name: "combine", call: combine },
@@ -271,6 +272,29 @@ fn conv2d<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<(
     let [w, bias, mut y, mut sums] = arena.buffers(backend, args)?;
     let result = backend.conv2d(&op, source(x.each_ref()), &w, Some(&bias), &mut y, Some(&mut sums));
     arena.keep(x.into_iter().chain([w, bias, y, sums]));
+    result
+}
+
+fn conv2d_finished<B: Backend>(backend: &mut B, arena: &mut Arena<B::Buffer>) -> Result<()> {
+    let op = conv_op(arena.dtype)?;
+    if !backend.finishes(&op) {
+        return Ok(()); // it is not asked for this, and has no buffers to check
+    }
+    backend.prepare(&[Op::Conv2d(op)])?;
+    let x = arena.buffers(backend, source_args(op.x_desc()))?;
+    let args = [
+        ("w", false, op.w_desc()),
+        ("bias", false, op.bias_desc()),
+        ("finish.affine", false, table(2)),
+        ("finish.residual.raw", false, op.y_desc()),
+        ("finish.residual.affine", false, table(2)),
+        ("y", true, op.y_desc()),
+    ];
+    let [w, bias, affine, other, other_affine, mut y] = arena.buffers(backend, args)?;
+    let residual = Some(Residual { raw: &other, affine: Some(&other_affine) });
+    let finish = Finish { affine: Some(&affine), residual, relu: true };
+    let result = backend.conv2d_finished(&op, source(x.each_ref()), &w, Some(&bias), finish, &mut y);
+    arena.keep(x.into_iter().chain([w, bias, affine, other, other_affine, y]));
     result
 }
 

@@ -1,10 +1,10 @@
 //! Convolution in its three directions. All three visit the same taps and differ only in which factor they solve for.
 
 use resnet_core::op::Conv2d;
-use resnet_core::{Accumulate, Arithmetic, DType, GradOut, GradSource, Result, Source};
+use resnet_core::{Accumulate, Arithmetic, DType, Finish, GradOut, GradSource, Result, Source};
 
 use super::Buffer;
-use super::source::{batch_sums, gradients, put, sums_out, values, write_gradient};
+use super::source::{batch_sums, finished_values, gradients, put, sums_out, values, write_gradient};
 use crate::fast::{self, Map};
 use crate::number::{Number, Sum, sum_of};
 
@@ -69,14 +69,49 @@ pub(super) fn forward<T: Number>(
     sums: Option<&mut Buffer<T>>,
 ) -> Result<()> {
     const OP: &str = "conv2d";
-    let x = operands(op.dtype(), &values(OP, &op.x_desc(), x)?);
-    let w = &operands(op.dtype(), w.read(OP, "w", op.w_desc().len())?)[..];
-    let bias = bias.map(|bias| bias.read(OP, "bias", op.k())).transpose()?;
+    let acc = taps(OP, op, arithmetic, x, w, bias)?;
     let y = y.write(OP, "y", op.y_desc().len())?;
     let sums = sums_out(OP, op.k(), sums)?;
+    for (y, acc) in y.iter_mut().zip(acc) {
+        *y = acc.total().stored(op.dtype());
+    }
+    batch_sums(op.k(), y, sums);
+    Ok(())
+}
+
+pub(super) fn finished<T: Number>(
+    op: &Conv2d,
+    arithmetic: Arithmetic,
+    x: Source<'_, Buffer<T>>,
+    w: &Buffer<T>,
+    bias: Option<&Buffer<T>>,
+    finish: Finish<'_, Buffer<T>>,
+    y: &mut Buffer<T>,
+) -> Result<()> {
+    const OP: &str = "conv2d_finished";
+    let raw = taps(OP, op, arithmetic, x, w, bias)?.iter().map(Sum::total).collect::<Vec<_>>();
+    let values = finished_values(OP, &op.y_desc(), &raw, finish)?;
+    for (y, value) in y.write(OP, "y", op.y_desc().len())?.iter_mut().zip(values) {
+        *y = value.stored(op.dtype());
+    }
+    Ok(())
+}
+
+/// The sums over all windows, with the bias, not closed yet.
+fn taps<T: Number>(
+    name: &'static str,
+    op: &Conv2d,
+    arithmetic: Arithmetic,
+    x: Source<'_, Buffer<T>>,
+    w: &Buffer<T>,
+    bias: Option<&Buffer<T>>,
+) -> Result<Vec<T::Sum>> {
+    let x = operands(op.dtype(), &values(name, &op.x_desc(), x)?);
+    let w = &operands(op.dtype(), w.read(name, "w", op.w_desc().len())?)[..];
+    let bias = bias.map(|bias| bias.read(name, "bias", op.k())).transpose()?;
 
     let ch = Channels::of(op);
-    let mut acc = vec![T::Sum::default(); y.len()];
+    let mut acc = vec![T::Sum::default(); op.y_desc().len()];
     for_each_tap(op, |x_pixel, y_pixel, position| {
         for k in 0..op.k() {
             let acc = &mut acc[y_pixel * op.k() + k];
@@ -88,14 +123,10 @@ pub(super) fn forward<T: Number>(
         }
     });
     fast::widen(arithmetic, op, Map::Forward, &x, w, &mut acc);
-    for (i, (y, mut acc)) in y.iter_mut().zip(acc).enumerate() {
-        if let Some(bias) = bias {
-            acc.add(bias[i % op.k()]);
-        }
-        *y = acc.total().stored(op.dtype());
+    if let Some(bias) = bias {
+        acc.iter_mut().enumerate().for_each(|(i, acc)| acc.add(bias[i % op.k()]));
     }
-    batch_sums(op.k(), y, sums);
-    Ok(())
+    Ok(acc)
 }
 
 pub(super) fn backward_data<T: Number>(

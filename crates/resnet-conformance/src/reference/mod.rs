@@ -23,8 +23,8 @@ use resnet_core::op::{
     AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
 };
 use resnet_core::{
-    Accumulate, Arithmetic, Backend, DType, GradOut, GradSource, HostData, HostDataMut, Param, Result,
-    Running, Source, TensorDesc,
+    Accumulate, Arithmetic, Backend, DType, Finish, GradOut, GradSource, HostData, HostDataMut, Param,
+    Result, Running, Source, TensorDesc,
 };
 
 use crate::bound::Bounded;
@@ -126,6 +126,22 @@ impl<T: Number> Backend for Reference<T> {
         sums: Option<&mut Self::Buffer>,
     ) -> Result<()> {
         conv2d::forward(op, self.arithmetic, x, w, bias, y, sums)
+    }
+
+    fn finishes(&self, _op: &Conv2d) -> bool {
+        true
+    }
+
+    fn conv2d_finished(
+        &mut self,
+        op: &Conv2d,
+        x: Source<'_, Self::Buffer>,
+        w: &Self::Buffer,
+        bias: Option<&Self::Buffer>,
+        finish: Finish<'_, Self::Buffer>,
+        y: &mut Self::Buffer,
+    ) -> Result<()> {
+        conv2d::finished(op, self.arithmetic, x, w, bias, finish, y)
     }
 
     fn conv2d_backward_data(

@@ -1,6 +1,6 @@
 //! What an op reads, and how it lets go of a gradient.
 
-use resnet_core::{Accumulate, GradOut, GradSource, GradSums, Result, Source, TensorDesc};
+use resnet_core::{Accumulate, Finish, GradOut, GradSource, GradSums, Result, Source, TensorDesc};
 
 use super::Buffer;
 use super::buffer::numbers;
@@ -12,8 +12,19 @@ pub(super) fn values<T: Number>(
     desc: &TensorDesc,
     x: Source<'_, Buffer<T>>,
 ) -> Result<Vec<T>> {
+    let raw = x.raw.read(op, "source.raw", desc.len())?;
+    let Source { affine, residual, relu, .. } = x;
+    finished_values(op, desc, raw, Finish { affine, residual, relu })
+}
+
+/// `act(scale·raw + shift + residual)` of numbers that an op has computed, or read.
+pub(super) fn finished_values<T: Number>(
+    op: &'static str,
+    desc: &TensorDesc,
+    raw: &[T],
+    x: Finish<'_, Buffer<T>>,
+) -> Result<Vec<T>> {
     let (n, c) = (desc.len(), desc.c);
-    let raw = x.raw.read(op, "source.raw", n)?;
     let main = affine(op, "source.affine", c, x.affine)?;
     let residual = match x.residual {
         None => None,

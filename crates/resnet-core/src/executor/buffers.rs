@@ -1,10 +1,11 @@
 //! Where numbered tensors become buffers, and steps become calls of a backend.
 
-use crate::lower::{GradRead, GradWrite, NormParams, Program, Read, Step, TableId, TensorId};
+use crate::lower::{FinishWrite, GradRead, GradWrite, NormParams, Program, Read, Step, TableId, TensorId};
 use crate::params::Params;
 use crate::plan::Plan;
 use crate::{
-    Accumulate, Backend, Error, GradNorm, GradOut, GradSource, GradSums, Residual, Result, Running, Source,
+    Accumulate, Backend, Error, Finish, GradNorm, GradOut, GradSource, GradSums, Residual, Result, Running,
+    Source,
 };
 
 /// Slots and tables. An output is taken out while an op runs, so that it cannot be an input too.
@@ -78,12 +79,22 @@ impl<Buf> Buffers<Buf> {
     }
 
     fn source(&self, r: &Read) -> Result<Source<'_, Buf>> {
-        let table = |t: Option<TableId>| t.map(|t| self.table(t)).transpose();
-        let residual = match r.residual {
-            Some((t, affine)) => Some(Residual { raw: self.tensor(t)?, affine: table(affine)? }),
-            None => None,
-        };
-        Ok(Source { raw: self.tensor(r.raw)?, affine: table(r.affine)?, residual, relu: r.relu })
+        let (affine, residual) = (self.optional_table(r.affine)?, self.residual(r.residual)?);
+        Ok(Source { raw: self.tensor(r.raw)?, affine, residual, relu: r.relu })
+    }
+
+    fn finish(&self, w: &FinishWrite) -> Result<Finish<'_, Buf>> {
+        let (affine, residual) = (self.optional_table(w.affine)?, self.residual(w.residual)?);
+        Ok(Finish { affine, residual, relu: w.relu })
+    }
+
+    fn residual(&self, r: Option<(TensorId, Option<TableId>)>) -> Result<Option<Residual<'_, Buf>>> {
+        let Some((t, affine)) = r else { return Ok(None) };
+        Ok(Some(Residual { raw: self.tensor(t)?, affine: self.optional_table(affine)? }))
+    }
+
+    fn optional_table(&self, t: Option<TableId>) -> Result<Option<&Buf>> {
+        t.map(|t| self.table(t)).transpose()
     }
 
     fn grad_source(&self, r: &GradRead) -> Result<GradSource<'_, Buf>> {
@@ -139,6 +150,10 @@ impl<Buf> Buffers<Buf> {
                     backend.conv2d(op, all.source(x)?, &list[w.0].value, bias, y.ok_or_else(in_use)?, sums)
                 })
             }
+            Step::ConvFinished { op, x, w, bias, finish, y } => self.write(*y, |all, y| {
+                let bias = bias.map(|b| &list[b.0].value);
+                backend.conv2d_finished(op, all.source(x)?, &list[w.0].value, bias, all.finish(finish)?, y)
+            }),
             Step::Combine { op, x, z, sums } => {
                 let out = [slot(self, *z), sums.map(|s| table(self, s))];
                 self.taking(out, |all, [z, sums]| {

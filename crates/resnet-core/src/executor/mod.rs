@@ -76,7 +76,8 @@ impl<B: Backend> Executor<B> {
             let what = format!("activations in {}; it has {}", options.dtype, held.join(" and "));
             return Err(backend.unsupported(&what));
         }
-        let program = lower(graph, options, &|op| backend.prefers_materialised(op))?;
+        let mut program = lower(graph, options, &|op| backend.prefers_materialised(op))?;
+        program.finish_convolutions(&|op| backend.finishes(op));
         let shape = graph.input_shape();
         let n = options.batch;
         let out = graph.node(graph.output()).shape;

@@ -6,9 +6,13 @@
 //! 2. **Where gradients flow.** Every backward op ends with the mask and the sums that the next one needs (`backward.rs`).
 //! 3. **Nothing about memory or devices.** Tensors are numbers with a description; [`Plan`](crate::Plan) gives them slots.
 //!
+//! For inference, [`Program::finish_convolutions`] then moves what is applied on reading to where it is written (`finish.rs`),
+//! for a backend whose convolutions can end that way.
+//!
 //! With [`Fusion::None`] every layer's value is written out. The law "rewriting changes nothing" compares the two.
 
 mod backward;
+mod finish;
 mod forward;
 mod freeze;
 
@@ -107,6 +111,17 @@ impl Read {
     }
 }
 
+/// How a convolution lets go of its result: a [`Finish`](crate::Finish) by numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FinishWrite {
+    /// Scale and shift.
+    pub affine: Option<TableId>,
+    /// What is added, and its scale and shift.
+    pub residual: Option<(TensorId, Option<TableId>)>,
+    /// Whether a ReLU comes last.
+    pub relu: bool,
+}
+
 /// How a step reads a gradient: a [`GradSource`](crate::GradSource) by numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GradRead {
@@ -148,6 +163,8 @@ pub struct SumsWrite {
 pub enum Step {
     /// [`Backend::conv2d`](crate::Backend::conv2d).
     Conv { op: Conv2d, x: Read, w: ParamId, bias: Option<ParamId>, y: TensorId, sums: Option<TableId> },
+    /// [`Backend::conv2d_finished`](crate::Backend::conv2d_finished).
+    ConvFinished { op: Conv2d, x: Read, w: ParamId, bias: Option<ParamId>, finish: FinishWrite, y: TensorId },
     /// [`Backend::combine`](crate::Backend::combine).
     Combine { op: Combine, x: Read, z: TensorId, sums: Option<TableId> },
     /// [`Backend::max_pool`](crate::Backend::max_pool).
@@ -263,7 +280,7 @@ impl Step {
     /// The step's op, for [`Backend::prepare`](crate::Backend::prepare).
     pub fn op(&self) -> Op {
         match *self {
-            Step::Conv { op, .. } => Op::Conv2d(op),
+            Step::Conv { op, .. } | Step::ConvFinished { op, .. } => Op::Conv2d(op),
             Step::ConvBackwardData { op, .. } => Op::Conv2dBackwardData(op),
             Step::ConvBackwardWeight { op, .. } => Op::Conv2dBackwardWeight(op),
             Step::Combine { op, .. } => Op::Combine(op),
@@ -299,6 +316,11 @@ impl Step {
         match self {
             Step::Conv { x, y, .. } | Step::AvgPool { x, y, .. } => {
                 read(&mut out, x);
+                out.push(*y);
+            }
+            Step::ConvFinished { x, finish, y, .. } => {
+                read(&mut out, x);
+                out.extend(finish.residual.map(|(t, _)| t));
                 out.push(*y);
             }
             Step::Combine { x, z, .. } => {

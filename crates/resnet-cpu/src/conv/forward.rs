@@ -1,7 +1,7 @@
 //! `y[n,p,q,k] = bias[k] + Σ_{r,s,c} x[n, p·stride − top + r, q·stride − left + s, c] · w[k,r,s,c]`.
 
 use resnet_core::op::Conv2d;
-use resnet_core::{Result, Source, TensorDesc};
+use resnet_core::{Finish, Result, Source, TensorDesc};
 
 use super::gather::{Cut, Extents, Gather};
 use super::weights::{Direction, Weights};
@@ -10,6 +10,7 @@ use crate::direct;
 use crate::element::{Element, through};
 use crate::engine::Engine;
 use crate::epilogue::Forward;
+use crate::finish::Finishing;
 use crate::load::{Load, X};
 use crate::stats;
 use crate::window::Window;
@@ -22,6 +23,7 @@ pub(crate) fn conv2d<E: Element>(
     x: Source<'_, Buffer>,
     w: &Buffer,
     bias: Option<&Buffer>,
+    finish: Option<Finish<'_, Buffer>>,
     y: &mut Buffer,
     sums: Option<&mut Buffer>,
 ) -> Result<()> {
@@ -36,7 +38,12 @@ pub(crate) fn conv2d<E: Element>(
         check(OP, "sums", sums, &TensorDesc::sums(k))?;
     }
 
-    let epilogue = Forward { isa: engine.isa, bias: bias.map(|b| b.f32(k)), sums: sums.is_some() };
+    let epilogue = Forward {
+        isa: engine.isa,
+        bias: bias.map(|b| b.f32(k)),
+        finish: finish.map(|finish| Finishing::open(OP, finish, &y_desc)).transpose()?,
+        sums: sums.is_some(),
+    };
     if engine.direct.handles(op) {
         let (y, sums) = (y.elements_mut::<E>(y_desc.len()), sums.map(|s| s.f64_mut(2 * k)));
         direct::forward(engine, op, rows, w, &epilogue, y, sums);
@@ -54,7 +61,7 @@ pub(crate) fn conv2d<E: Element>(
     let partials = threads.for_tiles(partials, y.elements_mut::<E>(y_desc.len()), cut, |tile, scratch| {
         through(isa, tile.out, false, scratch, |out, scratch| {
             gather.tile(tile.first_row, out, false, scratch);
-            epilogue.add_bias(out);
+            epilogue.finish(out, k, tile.first_row, 0..k);
         });
         epilogue.take_sums(tile.out, k, tile.partial);
     });

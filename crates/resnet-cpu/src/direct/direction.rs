@@ -100,6 +100,16 @@ impl Direction {
         matches!(self.ways, Ways::Taps(_)) && used == taps * self.groups.row
     }
 
+    /// Whether it sums over all taps, without tiles of any kind.
+    pub(crate) fn sums_taps(&self) -> bool {
+        matches!(self.ways, Ways::Taps(_) | Ways::Pairs(_))
+    }
+
+    /// Whether it multiplies pairs of bf16.
+    pub(crate) fn multiplies_pairs(&self) -> bool {
+        matches!(self.ways, Ways::Pairs(_))
+    }
+
     /// How the output is cut.
     pub(crate) fn grid(&self) -> Grid {
         match &self.ways {

@@ -6,7 +6,7 @@
 //! - [`panels`]: weights as the micro-kernel wants them. [`kept`]: those that stay so.
 //! - [`blocks`]: how an output is cut into cells that tasks write.
 //! - [`gather`]: forward and backward-data. [`weight`]: backward-weight, shared out by [`cut`].
-//! - [`single`]: forward with one picture.
+//! - [`single`]: forward with one picture. [`finished`]: 1×1 kernels of inference.
 //! - [`direction`]: what forward and backward-data have in common, also with [tiles](crate::winograd).
 //! - [`amx`]: the same three directions by tiles of AMX.
 //! - this file: the three ops, from checked buffers to finished results.
@@ -18,6 +18,7 @@ mod amx;
 pub(crate) mod blocks;
 pub(crate) mod cut;
 mod direction;
+mod finished;
 pub(crate) mod gather;
 pub(crate) mod geometry;
 mod groups;
@@ -48,6 +49,7 @@ use crate::winograd::{self, Tiling};
 use blocks::{Cell, for_cells};
 use cut::Cut;
 use direction::{Direction, Means};
+use finished::Finished;
 use geometry::Geometry;
 use groups::Groups;
 use kept::Kept;
@@ -80,6 +82,8 @@ struct Plan {
     /// Other ways forward, where there are one picture and no batch sums.
     single: Option<Single>,
     single_tiles: Option<winograd::single::Single>,
+    /// Whether finished results go the way of their own.
+    finished: bool,
     backward: Direction,
     weight: Cut,
     /// Whether its plain sums multiply pairs of bf16.
@@ -199,6 +203,7 @@ impl Direct {
                 weight_pairs,
                 weight_amx: amx.map(|a| (a, amx::weight::cut(a, op, &forward.geometry))),
                 weight_tiles: tiling.map(|t| (t, winograd::weight::cut(op, &forward.geometry, t))),
+                finished: forward.sums_taps() && finished::serves(op),
                 single: Single::plan(op).filter(|_| forward.sums_all_taps()),
                 single_tiles: forward.tiling().and_then(|t| winograd::single::Single::plan(op, t)),
                 forward,
@@ -243,6 +248,10 @@ impl Direct {
             need.weight_partials = single.input_len();
             need.partials = need.partials.max(op.k());
         }
+        if plan.finished {
+            need.scratch.grow(&finished::scratch(op));
+            need.partials = need.partials.max(finished::grid(op).len());
+        }
         need.scratch.grow(&forward.scratch());
         need.scratch.grow(&backward.scratch());
         let panels = forward.panels_len();
@@ -271,7 +280,7 @@ pub(crate) fn forward<E: Element>(
     op: &Conv2d,
     x: Load<'_, E>,
     w: &Buffer,
-    epilogue: &Forward<'_>,
+    epilogue: &Forward<'_, E>,
     y: &mut [E],
     sums: Option<&mut [f64]>,
 ) {
@@ -288,7 +297,9 @@ pub(crate) fn forward<E: Element>(
     } else {
         direct.kept.get(op, w, len, arrange)
     };
-    if let Some(single) = plan.single.as_ref().filter(|_| sums.is_none()) {
+    let finished = plan.finished && epilogue.finish.is_some();
+    let by_rows = finished && finished::prefers_rows(op);
+    if let Some(single) = plan.single.as_ref().filter(|_| sums.is_none() && !by_rows) {
         let input = weight_partials.take(single.input_len(op));
         let partials = grown(partials, k);
         return single.forward((threads, op), &x, weights, input, epilogue, partials, y);
@@ -298,13 +309,34 @@ pub(crate) fn forward<E: Element>(
         let (partials, of) = (grown(partials, k), (&*threads, op, &forward.geometry));
         return single.forward(of, &x, weights, values, epilogue, partials, y);
     }
+    if finished {
+        let grid = finished::grid(op);
+        let partials = grown(partials, grid.len());
+        for_cells(threads, grid, k, y, partials, 1, |cell, _, scratch| match forward.multiplies_pairs() {
+            true => {
+                Finished::<_, bf16, _> { op, rows: x, panels: bytemuck::cast_slice(weights), end: epilogue }
+                    .cell(cell, scratch)
+            }
+            false => Finished { op, rows: x, panels: weights, end: epilogue }.cell(cell, scratch),
+        });
+        return;
+    }
     let grid = forward.grid();
     let partials = grown(partials, grid.len() * 3 * k);
     for_cells(threads, grid, k, y, partials, 3 * k, |cell, partial, scratch| {
+        let pictures = cell.pictures.clone();
+        let rows = |pixel: usize| pixel * op.n() + pictures.start..pixel * op.n() + pictures.end;
+        let end = cell.pixels.end;
         let compute = |cell: &mut Cell<'_, f32>, scratch: &mut Scratch| {
-            forward.cell(isa, x, weights, false, cell, scratch)
+            forward.cell(isa, x, weights, false, cell, scratch);
+            rows(cell.pixels.start).for_each(|row| epilogue.prefetch(row, 0..k));
         };
-        let finish = |_, values: &mut [f32], _: &mut Scratch| epilogue.add_bias(values);
+        let finish = |pixel: usize, values: &mut [f32], _: &mut Scratch| {
+            if pixel + 1 < end {
+                rows(pixel + 1).for_each(|row| epilogue.prefetch(row, 0..k));
+            }
+            epilogue.finish(values, k, rows(pixel).start, 0..k);
+        };
         through_cell(isa, cell, false, scratch, compute, finish, |_, _| {});
         if epilogue.sums {
             moments(isa, cell, k, partial);

@@ -10,6 +10,7 @@ use super::blocks::{Grid, for_cells};
 use super::groups::Groups;
 use crate::element::Element;
 use crate::epilogue::Forward;
+use crate::kernels::Isa;
 use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::load::Rows;
 use crate::threads::Threads;
@@ -67,7 +68,7 @@ impl Single {
         x: &impl Rows,
         panels: &[f32],
         input: &mut [f32],
-        epilogue: &Forward<'_>,
+        epilogue: &Forward<'_, E>,
         partials: &mut [f64],
         y: &mut [E],
     ) {
@@ -76,7 +77,7 @@ impl Single {
         let input = match stored {
             Some(stored) => stored,
             None => {
-                self.evaluate(threads, op, epilogue, x, input);
+                self.evaluate(threads, op, epilogue.isa, x, input);
                 &*input
             }
         };
@@ -88,7 +89,7 @@ impl Single {
             for panel in 0..channels / WIDTH {
                 self.panel(
                     op,
-                    epilogue,
+                    epilogue.isa,
                     input,
                     panels,
                     share * channels / WIDTH + panel,
@@ -96,20 +97,13 @@ impl Single {
                 );
             }
             for (pixel, values) in out.chunks_exact_mut(channels).enumerate() {
-                epilogue.store(values, share * channels, cell.at(pixel));
+                epilogue.store(values, pixel, share * channels, cell.at(pixel));
             }
         });
     }
 
     /// Evaluates the input with zeros around it, row by row.
-    fn evaluate(
-        &self,
-        threads: &Threads,
-        op: &Conv2d,
-        epilogue: &Forward<'_>,
-        x: &impl Rows,
-        input: &mut [f32],
-    ) {
+    fn evaluate(&self, threads: &Threads, op: &Conv2d, isa: Isa, x: &impl Rows, input: &mut [f32]) {
         let (c, w, (top, left)) = (op.c(), op.w(), (op.padding().top, op.padding().left));
         let columns = self.extents.1;
         let rows = input[..self.input_len(op)].chunks_exact_mut(columns * c).enumerate();
@@ -122,20 +116,12 @@ impl Single {
             let (values, after) = rest.split_at_mut(read * c);
             before.fill(0.0);
             after.fill(0.0);
-            x.eval(epilogue.isa, y * w..y * w + read, 0..c, values, c);
+            x.eval(isa, y * w..y * w + read, 0..c, values, c);
         });
     }
 
     /// Sums of one panel of weights for all pixels, which are `channels` apart.
-    fn panel(
-        &self,
-        op: &Conv2d,
-        epilogue: &Forward<'_>,
-        input: &[f32],
-        panels: &[f32],
-        panel: usize,
-        out: &mut [f32],
-    ) {
+    fn panel(&self, op: &Conv2d, isa: Isa, input: &[f32], panels: &[f32], panel: usize, out: &mut [f32]) {
         let (c, q, columns) = (op.c(), op.q(), self.extents.1);
         let depth = Groups::forward(op).depth;
         let weights = &panels[panel * op.r() * op.s() * depth * WIDTH..][..op.r() * op.s() * depth * WIDTH];
@@ -155,7 +141,7 @@ impl Single {
                         let data = &mut out[(row * len + column) * self.channels..];
                         let rows = ROWS.min(len - column);
                         let tile = Tile { data, stride: self.channels, rows, width: WIDTH };
-                        product(epilogue.isa, a, b, &[Tap::default()], steps, tile, add);
+                        product(isa, a, b, &[Tap::default()], steps, tile, add);
                     }
                 }
             }

@@ -234,9 +234,10 @@ kernel! {
 
 kernel! {
     /// Adds a table of one row to every row.
-    fn add_bias(out: &mut [f32], bias: &[f32]) {
+    fn add_bias(out: &mut [f32], stride: usize, bias: &[f32]) {
         let width = bias.len();
-        for out in out.chunks_exact_mut(width) {
+        for out in out.chunks_mut(stride) {
+            let out = &mut out[..width];
             for i in 0..width {
                 out[i] += bias[i];
             }

@@ -5,6 +5,7 @@
 //! [`gemm`] is the matrix product behind all convolutions.
 
 pub(crate) mod amx;
+pub(crate) mod finish;
 pub(crate) mod gemm;
 mod lanes;
 pub(crate) mod load;

@@ -13,6 +13,7 @@ use crate::direct::blocks::{Grid, for_cells};
 use crate::direct::geometry::Geometry;
 use crate::element::Element;
 use crate::epilogue::Forward;
+use crate::kernels::Isa;
 use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
 use crate::load::Rows;
 use crate::threads::{ScratchLens, Threads};
@@ -74,7 +75,7 @@ impl Single {
         x: &impl Rows,
         filters: &[f32],
         values: &mut [f32],
-        epilogue: &Forward<'_>,
+        epilogue: &Forward<'_, E>,
         partials: &mut [f64],
         y: &mut [E],
     ) {
@@ -93,7 +94,7 @@ impl Single {
             let stride = self.n_tiles() * share + PAD;
             let scratch = scratch.b.take(products * stride + m * m * (share + PAD));
             let (sums, out) = scratch.split_at_mut(products * stride);
-            self.multiply(epilogue, op.c(), task, values, filters, sums);
+            self.multiply(isa, op.c(), task, values, filters, sums);
             for tile in 0..self.n_tiles() {
                 let mut from = [0; MOST * MOST];
                 from.iter_mut().enumerate().for_each(|(i, at)| *at = i * stride + tile * share);
@@ -102,7 +103,8 @@ impl Single {
                 for i in 0..m.min(op.p() - p) {
                     for j in 0..m.min(op.q() - q) {
                         let values = &mut out[(i * m + j) * (share + PAD)..][..share];
-                        epilogue.store(values, task * share, cell.at((p + i) * op.q() + q + j));
+                        let pixel = (p + i) * op.q() + q + j;
+                        epilogue.store(values, pixel, task * share, cell.at(pixel));
                     }
                 }
             }
@@ -112,7 +114,7 @@ impl Single {
     /// `sums[xi] = values[xi] · filters[xi]`, for the channels of a task.
     fn multiply(
         &self,
-        epilogue: &Forward<'_>,
+        isa: Isa,
         depth: usize,
         task: usize,
         values: &[f32],
@@ -134,7 +136,7 @@ impl Single {
                     let at = xi * (n_tiles * self.share + PAD) + row * self.share + panel * WIDTH;
                     let rows = ROWS.min(n_tiles - row);
                     let tile = Tile { data: &mut sums[at..], stride: self.share, rows, width: WIDTH };
-                    product(epilogue.isa, a, b, &taps, slab, tile, false);
+                    product(isa, a, b, &taps, slab, tile, false);
                 }
             }
         }
