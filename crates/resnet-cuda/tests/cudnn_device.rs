@@ -11,8 +11,14 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use common::directions::all_directions;
+use resnet_conformance::laws::network::trains;
+use resnet_conformance::strategy::networks::tiny;
+use resnet_core::lower::{Step, lower};
 use resnet_core::op::{BatchNorm, Combine, Conv2d, Op, Padding};
-use resnet_core::{Accumulate, Backend, DType, GradOut, GradSource, Source, TensorDesc};
+use resnet_core::zoo::{Block, ResNetSpec, Shortcut, Variant, Width};
+use resnet_core::{
+    Accumulate, Backend, DType, GradNorm, GradOut, GradSource, GradSums, LowerOptions, Source, TensorDesc,
+};
 use resnet_cuda::choice::Choice;
 use resnet_cuda::choice::ways::Tuning;
 use resnet_cuda::machine::device::Gpu;
@@ -36,6 +42,10 @@ fn libraries() -> &'static Path {
             kernel(Direction::Forward(Prologue::Raw), Tile::TALL),
             kernel(Direction::BackwardData(Prologue::Raw), Tile::SMALL),
             kernel(Direction::BackwardData(Prologue::Grad), Tile::SMALL),
+            kernel(Direction::BackwardWeight(Prologue::Raw, Prologue::Raw), Tile::SMALL),
+            kernel(Direction::BackwardWeight(Prologue::Raw, Prologue::Affine), Tile::SMALL),
+            kernel(Direction::BackwardWeight(Prologue::Grad, Prologue::Raw), Tile::SMALL),
+            kernel(Direction::BackwardWeight(Prologue::Grad, Prologue::Affine), Tile::SMALL),
             kernel(Direction::Forward(Prologue::Raw), Tile::TALL_WGMMA),
             kernel(Direction::Forward(Prologue::Affine), Tile::TALL_WGMMA),
             kernel(Direction::BackwardData(Prologue::Raw), Tile::TALL_WGMMA),
@@ -267,7 +277,7 @@ fn a_training_step_is_tried() {
         ("backward-weight", ", normalised, through a normalisation", "61 for backward-weight"),
         ("backward-weight", ", through a normalisation", "61 for backward-weight"),
         ("forward", ", normalised, sums", "63 for normalised forward with statistics"),
-        ("forward", ", sums", "62 for forward with statistics as stored"),
+        ("forward", ", sums", "62 for forward with statistics, directly"),
     ];
     let wanted =
         wanted.map(|(direction, form, way)| format!("{direction} {task}{form} | cuDNN engine {way}"));
@@ -308,7 +318,7 @@ fn what_is_fused_computes_what_ordinary_units_compute() {
         same(&mut fused, &mut backend(Choice::Simt, off()), &op);
         let ways = ways(&fused).join("\n");
         let norms = if tuning.narrow_norms { "narrowly normalised" } else { "normalised" };
-        let statistics = if tuning.narrow_norms { "statistics as stored" } else { "statistics" };
+        let statistics = if tuning.narrow_norms { "statistics, directly" } else { "statistics" };
         for way in [
             format!("{norms} forward with {statistics}"),
             "backward-data through a normalisation with mask and sums".to_owned(),
@@ -319,6 +329,39 @@ fn what_is_fused_computes_what_ordinary_units_compute() {
         }
         let weight = "cuDNN engine 63 for narrowly normalised backward-weight in the tensors' type";
         assert_eq!(ways.contains(weight), tuning.narrow_norms, "{ways}");
+    }
+}
+
+/// Three training steps and an inference of a residual network with everything fused stay within the reference's bound.
+#[test]
+fn a_network_trains_through_what_is_fused() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("temporary folder");
+    // Channels that fill vectors of 16 bytes.
+    let spec = ResNetSpec {
+        widths: [8, 16].map(|middle| Width { middle, out: middle }).to_vec(),
+        stem_width: 8,
+        ..tiny(Variant::V1, Block::Basic, Shortcut::Projection)
+    };
+    trains(|| backend(Choice::Cudnn, on(&folder)), DType::Bf16, spec.clone());
+
+    // What it took is on disk.
+    let options = LowerOptions { dtype: DType::Bf16, ..LowerOptions::train(4) };
+    let program = lower(&spec.build().expect("is valid"), options, &|_| false).expect("lowers");
+    let ops: Vec<Op> = program.forward.iter().chain(&program.backward).map(Step::op).collect();
+    let mut again = backend(Choice::Cudnn, Tuning { on: false, ..on(&folder) });
+    again.prepare(&ops).expect("prepared");
+    let ways = ways(&again).join("\n");
+    for way in [
+        "normalised forward with statistics",
+        "backward-data through a normalisation with mask and sums",
+        "backward-data through a normalisation with shortcut, mask and sums",
+        "backward-data through a normalisation with shortcut, mask and sums for two",
+    ] {
+        assert!(
+            ways.lines().any(|line| line.ends_with(&format!(" | cuDNN engine 63 for {way}"))),
+            "{way} in {ways}"
+        );
     }
 }
 
@@ -471,6 +514,59 @@ fn a_step_is_captured() {
     let sum: f32 = read(&op.y_desc(), &y).iter().step_by(op.k()).sum();
     assert_eq!(read(&op.w_desc(), &dw)[(op.r() / 2 * op.s() + op.s() / 2) * op.c()], 4.0 * sum);
     assert!(ways(&backend).iter().all(|way| way.contains("cuDNN engine 1 ")), "{:#?}", ways(&backend));
+}
+
+/// So is one whose convolutions have prologues, masks and sums in their graphs.
+#[test]
+fn a_fused_step_is_captured() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let op = conv(8, 16, 1, 1, 2, DType::Bf16);
+    let mut backend = backend(Choice::Cudnn, on(&folder));
+    backend.prepare(&training(op)).expect("prepared");
+    let (c, k) = (op.c(), op.k());
+    let mut buffer = |desc: &TensorDesc| {
+        let bytes = backend.buffer_bytes(desc);
+        let mut buffer = backend.alloc(bytes).expect("fits");
+        let values: Vec<f32> = (0..desc.len()).map(|i| (i % 5) as f32 - 2.0).collect();
+        backend.upload(desc, resnet_core::HostData::F32(&values), &mut buffer).expect("copied");
+        buffer
+    };
+    let (x, w) = (buffer(&op.x_desc()), buffer(&op.w_desc()));
+    let (affine, moments, coeffs) =
+        (buffer(&TensorDesc::affine(c)), buffer(&TensorDesc::moments(c)), buffer(&TensorDesc::coeffs(k)));
+    let [mut y, mut dx] = [op.y_desc(), op.x_desc()].map(|desc| buffer(&desc));
+    let [mut sums, mut grad_sums] = [k, c].map(|c| {
+        let bytes = backend.buffer_bytes(&TensorDesc::sums(c));
+        backend.alloc(bytes).expect("fits")
+    });
+    let key = backend.new_recording();
+    let (mut issued, mut seen) = (0, Vec::new());
+    for _ in 0..4 {
+        backend
+            .recorded(key, |backend| {
+                issued += 1;
+                let normalised = Source { affine: Some(&affine), relu: true, ..Source::raw(&x) };
+                backend.conv2d(&op, normalised, &w, None, &mut y, Some(&mut sums))?;
+                let dy =
+                    GradSource { norm: Some(GradNorm { coeffs: &coeffs, y: &y }), ..GradSource::raw(&y) };
+                let to = GradSums { y: &x, moments: &moments, sums: &mut grad_sums };
+                let out = GradOut { mask: Some(normalised), sums: [Some(to), None], ..GradOut::set(&mut dx) };
+                backend.conv2d_backward_data(&op, dy, &w, out)
+            })
+            .expect("runs");
+        let mut read = |desc: TensorDesc, buffer| {
+            let mut values = vec![0.0; desc.len()];
+            backend.download(&desc, buffer, resnet_core::HostDataMut::F32(&mut values)).expect("copied");
+            values
+        };
+        seen.push([read(op.y_desc(), &y), read(op.x_desc(), &dx)]);
+    }
+    assert_eq!(issued, 2, "once to run, once to record");
+    assert!(seen.iter().all(|step| *step == seen[0]) && seen[0].iter().flatten().any(|&v| v != 0.0));
+    let ways = ways(&backend).join("\n");
+    assert!(ways.contains("sums | cuDNN engine 63 for normalised forward with statistics"), "{ways}");
+    assert!(ways.contains("63 for backward-data through a normalisation with mask and sums\n"), "{ways}");
 }
 
 #[test]

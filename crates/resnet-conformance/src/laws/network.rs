@@ -52,6 +52,11 @@ fn freeze() -> impl Strategy<Value = Freeze> {
 }
 
 /// Three training steps and an inference on a backend and on the reference, from the same weights and pictures.
+pub fn trains<B: Backend>(make: impl Fn() -> B, dtype: DType, spec: ResNetSpec) {
+    train(make, dtype, spec, SGD, 0.1);
+}
+
+/// As [`trains`], by a rule.
 fn train<B: Backend>(make: impl Fn() -> B, dtype: DType, spec: ResNetSpec, rule: Optimizer, lr: f32) {
     fine_tune(make, dtype, spec, None, rule, lr);
 }

@@ -38,13 +38,13 @@ impl Task {
                 if sums && !bias {
                     patterns.push(Pattern::FORWARD);
                     if dtype == DType::F16 {
-                        patterns.push(Pattern::Forward(Before::Nothing, After::StoredStatistics));
+                        patterns.push(Pattern::Forward(Before::Nothing, After::DirectStatistics));
                     }
                 }
                 patterns.extend(afters.iter().map(|after| Pattern::Forward(Before::Nothing, *after)));
                 if norm(x) {
                     if sums && !bias && half_norms {
-                        patterns.push(Pattern::Forward(Before::NarrowNorm, After::StoredStatistics));
+                        patterns.push(Pattern::Forward(Before::NarrowNorm, After::DirectStatistics));
                     }
                     patterns.extend(afters.iter().map(|after| Pattern::Forward(Before::Norm, *after)));
                 }

@@ -3,6 +3,7 @@
 //! A pattern is a convolution in one direction with what is fused before and after it.
 //! Per-channel vectors are f32, and so is everything between two operations, but for the operand that the matrix units take: that is rounded
 //! once to the tensors' type, as this crate's own kernels round it. [`Before::NarrowNorm`] alone departs from this.
+//! Sums are of values as they are stored.
 //!
 //! A graph is a mathematical specification (cuDNN's documentation, "Operations and Operation Graphs"), so a convolution pads the tensor it
 //! reads, which after a prologue is the value and not the raw tensor: the halo is zero, not `relu(shift)`. No word of the
@@ -38,11 +39,11 @@ pub enum After {
     Nothing,
     /// A bias is added.
     Bias,
-    /// `Σ y`, `Σ y²` of the f32 result, by cuDNN's operation for it.
+    /// `Σ y`, `Σ y²` by cuDNN's operation for it.
     Statistics,
-    /// The same of the result as it was stored, which is what engines that were compiled in advance take.
-    StoredStatistics,
-    /// The same of the f32 result by two reductions.
+    /// The same with nothing between convolution and memory, which is what engines take that were compiled in advance.
+    DirectStatistics,
+    /// The same by two reductions.
     Sums,
     /// `relu(y + bias + residual)`.
     Inference,
@@ -99,8 +100,8 @@ impl Pattern {
         for before in [Before::Nothing, Before::Norm] {
             all.extend([After::Nothing, Bias, Statistics, Sums].map(|after| Pattern::Forward(before, after)));
         }
-        all.push(Pattern::Forward(Before::Nothing, StoredStatistics));
-        all.push(Pattern::Forward(Before::NarrowNorm, StoredStatistics));
+        all.push(Pattern::Forward(Before::Nothing, DirectStatistics));
+        all.push(Pattern::Forward(Before::NarrowNorm, DirectStatistics));
         all.push(Pattern::Forward(Before::Nothing, Inference));
         for through_norm in [false, true] {
             let ends = [End::Nothing, Masked, Shortcut, ShortcutTwice];
@@ -133,7 +134,7 @@ impl Pattern {
 
     /// Whether it gives the sums that batch statistics are made of.
     pub fn has_statistics(self) -> bool {
-        matches!(self, Pattern::Forward(_, After::Statistics | After::StoredStatistics | After::Sums))
+        matches!(self, Pattern::Forward(_, After::Statistics | After::DirectStatistics | After::Sums))
     }
 
     /// The graph for a convolution with tensors of a type.
@@ -172,7 +173,7 @@ impl fmt::Display for Pattern {
                     After::Nothing => "",
                     After::Bias => " with bias",
                     After::Statistics => " with statistics",
-                    After::StoredStatistics => " with statistics as stored",
+                    After::DirectStatistics => " with statistics, directly",
                     After::Sums => " with two sums",
                     After::Inference => " with bias, residual and ReLU",
                 })
@@ -245,7 +246,7 @@ impl Build<'_> {
         let x = self.input(before)?;
         let w = self.kernels(Operand::W, self.data)?;
         let y = self.graph.tensor(Operand::Y, self.y, self.data)?;
-        if matches!(after, After::Nothing | After::StoredStatistics) {
+        if matches!(after, After::Nothing | After::DirectStatistics) {
             self.graph.forward(self.op, &x, &w, &y)?;
             return if after == After::Nothing { Ok(()) } else { self.statistics_of(&y) };
         }
@@ -266,14 +267,14 @@ impl Build<'_> {
             After::Sums => {
                 self.graph.unary(Pointwise::Identity, &v, &y)?;
                 let sum = self.per_channel(Operand::Sum, self.op.k())?;
-                self.graph.sum(&v, &sum)?;
-                let square = self.binary(Pointwise::Mul, &v, &v, self.y)?;
+                self.graph.sum(&y, &sum)?;
+                let square = self.binary(Pointwise::Mul, &y, &y, self.y)?;
                 let squares = self.per_channel(Operand::Products, self.op.k())?;
                 self.graph.sum(&square, &squares)
             }
-            After::Nothing | After::Statistics | After::StoredStatistics => {
+            After::Nothing | After::Statistics | After::DirectStatistics => {
                 self.graph.unary(Pointwise::Identity, &v, &y)?;
-                self.statistics_of(&v)
+                self.statistics_of(&y)
             }
         }
     }
@@ -323,13 +324,13 @@ impl Build<'_> {
         self.graph.relu_backward(&gate, &v, &masked)?;
         self.graph.unary(Pointwise::Identity, &masked, &dx)?;
         let sum = self.per_channel(Operand::Sum, self.op.c())?;
-        self.graph.sum(&masked, &sum)?;
+        self.graph.sum(&dx, &sum)?;
         let first =
             if end == End::Masked { value } else { self.graph.tensor(Operand::Raw, self.x, self.data)? };
-        self.products(&masked, &first, Operand::Mean, Operand::Products)?;
+        self.products(&dx, &first, Operand::Mean, Operand::Products)?;
         if end == End::ShortcutTwice {
             let second = self.graph.tensor(Operand::OtherRaw, self.x, self.data)?;
-            self.products(&masked, &second, Operand::OtherMean, Operand::OtherProducts)?;
+            self.products(&dx, &second, Operand::OtherMean, Operand::OtherProducts)?;
         }
         Ok(())
     }
