@@ -118,7 +118,8 @@ pub fn conv2d(dtype: DType) -> impl Strategy<Value = Conv2d> {
     )
 }
 
-/// Convolutions, a third of them such that fast algorithms apply: 3 × 3, stride 1, enough channels, odd maps and paddings.
+/// Convolutions, two in seven of them such that fast algorithms apply: 3 × 3, stride 1, enough channels, odd maps and paddings. One in
+/// seven is a product of matrices whose rows are whole vectors: 1 × 1, stride 1, no padding.
 pub fn conv2d_or_fast(dtype: DType) -> impl Strategy<Value = Conv2d> {
     let wide = || prop::sample::select(vec![16usize, 17, 24, 32, 33]);
     let fast = (1..=3usize, 1..=11usize, 1..=11usize, wide(), wide(), padding(2)).prop_filter_map(
@@ -128,7 +129,15 @@ pub fn conv2d_or_fast(dtype: DType) -> impl Strategy<Value = Conv2d> {
             (small(op.x_desc()) && small(op.y_desc()) && op.macs() <= MOST_MACS).then_some(op)
         },
     );
-    prop_oneof![2 => conv2d(dtype), 1 => fast]
+    let rows = || prop::sample::select(vec![8usize, 16, 40, 64, 72, 136]);
+    let product = (1..=3usize, 1..=11usize, 1..=11usize, rows(), rows()).prop_filter_map(
+        "too large",
+        move |(n, h, w, c, k)| {
+            let op = Conv2d::new((n, h, w, c), k, (1, 1), 1, Padding::default(), 1, dtype).ok()?;
+            (small(op.x_desc()) && small(op.y_desc()) && op.macs() <= MOST_MACS).then_some(op)
+        },
+    );
+    prop_oneof![4 => conv2d(dtype), 2 => fast, 1 => product]
 }
 
 /// Passes over an activation.

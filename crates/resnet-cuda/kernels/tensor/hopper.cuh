@@ -64,14 +64,17 @@ __device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
 // A wait that takes seconds is a kernel gone wrong: it ends the launch with an error, so that the host is told and does not hang.
 __device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
 #ifndef RESNET_EMULATED
-    for (u32 tries = 0;; tries++) {
+    for (u64 began = 0;;) {
         u32 over;
         asm volatile("{\n\t.reg .pred p;\n\tmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\tselp.u32 %0, 1, 0, p;\n\t}"
                      : "=r"(over)
                      : "r"(barrier), "r"(parity)
                      : "memory");
         if (over) return;
-        if (tries == 1u << 26) asm volatile("trap;");
+        u64 now; // in nanoseconds
+        asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+        if (began == 0) began = now;
+        if (now - began > 4000000000ull) asm volatile("trap;");
     }
 #else
     emu::barrier_wait(barrier, parity);
