@@ -80,7 +80,7 @@ pub fn convolutions(graph: &Graph, batch: usize, dtype: DType) -> Result<Vec<(Co
     let mut distinct: Vec<(Conv2d, usize)> = Vec::new();
     let options = LowerOptions { dtype, ..LowerOptions::train(batch) };
     for step in lower(graph, options, &|_| false)?.forward {
-        let Op::Conv2d(op) = step.op() else { continue };
+        let [Op::Conv2d(op)] = step.ops()[..] else { continue };
         match distinct.iter_mut().find(|(known, _)| *known == op) {
             Some((_, times)) => *times += 1,
             None => distinct.push((op, 1)),

@@ -104,6 +104,7 @@ macro_rules! conformance {
             conv2d_finished_matches_reference = conv2d::finished_matches_reference,
             conv2d_backward_data_matches_reference = conv2d::backward_data_matches_reference,
             conv2d_backward_weight_matches_reference = conv2d::backward_weight_matches_reference,
+            conv2d_backward_matches_reference = conv2d::backward_matches_reference,
             max_pool_matches_reference = pool::max_matches_reference,
             max_pool_backward_matches_reference = pool::max_backward_matches_reference,
             avg_pool_matches_reference = pool::avg_matches_reference,

@@ -228,6 +228,32 @@ pub trait Backend {
         accumulate: Accumulate,
     ) -> Result<()>;
 
+    /// Whether [`Backend::conv2d_backward`] is more than its two parts one after the other: both gradients from one reading
+    /// of what they have in common.
+    fn joins_backward(&self, _op: &Conv2d) -> bool {
+        false
+    }
+
+    /// [`Conv2d`], both gradients: [`Backend::conv2d_backward_weight`] and [`Backend::conv2d_backward_data`] of the same `dy`.
+    /// What one of them writes is read by neither. `accumulate` applies to `dw` and `dbias`.
+    ///
+    /// # Errors
+    /// As theirs.
+    fn conv2d_backward(
+        &mut self,
+        op: &Conv2d,
+        x: Source<'_, Self::Buffer>,
+        dy: GradSource<'_, Self::Buffer>,
+        w: &Self::Buffer,
+        dx: GradOut<'_, Self::Buffer>,
+        dw: &mut Self::Buffer,
+        dbias: Option<&mut Self::Buffer>,
+        accumulate: Accumulate,
+    ) -> Result<()> {
+        self.conv2d_backward_weight(op, x, dy, dw, dbias, accumulate)?;
+        self.conv2d_backward_data(op, dy, w, dx)
+    }
+
     /// [`Combine`], forward.
     fn combine(
         &mut self,

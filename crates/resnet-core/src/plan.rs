@@ -95,6 +95,7 @@ impl Plan {
             | Step::ConvFinished { op, .. }
             | Step::ConvBackwardData { op, .. }
             | Step::ConvBackwardWeight { op, .. } => op.macs(),
+            Step::ConvBackward { op, .. } => 2 * op.macs(),
             _ => 0,
         };
         Self {

@@ -193,6 +193,28 @@ impl Backend for CpuBackend {
         by_dtype!(op.dtype(), E => conv::backward_weight::conv2d_backward_weight::<E>(&mut self.engine, op, x, dy, dw, dbias, accumulate))
     }
 
+    fn joins_backward(&self, op: &Conv2d) -> bool {
+        self.engine.direct.joins_backward(op)
+    }
+
+    fn conv2d_backward(
+        &mut self,
+        op: &Conv2d,
+        x: Source<'_, Buffer>,
+        dy: GradSource<'_, Buffer>,
+        w: &Buffer,
+        dx: GradOut<'_, Buffer>,
+        dw: &mut Buffer,
+        dbias: Option<&mut Buffer>,
+        accumulate: Accumulate,
+    ) -> Result<()> {
+        if dbias.is_none() && self.joins_backward(op) {
+            return conv::backward::conv2d_backward(&mut self.engine, op, x, dy, w, dx, dw, accumulate);
+        }
+        self.conv2d_backward_weight(op, x, dy, dw, dbias, accumulate)?;
+        self.conv2d_backward_data(op, dy, w, dx)
+    }
+
     fn combine(
         &mut self,
         op: &Combine,

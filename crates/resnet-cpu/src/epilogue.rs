@@ -7,6 +7,8 @@ use resnet_core::{Accumulate, GradOut, Result, TensorDesc};
 use crate::buffer::{Buffer, check};
 use crate::element::Element;
 use crate::finish::Finishing;
+use crate::kernels::panel::{self, Gradient};
+use crate::kernels::product::WIDTH;
 use crate::kernels::{Isa, load, sums};
 use crate::load::{Load, MASK, Rows};
 use crate::memory::Memory;
@@ -187,6 +189,72 @@ impl<E: Element> Backward<'_, E> {
                     load::mask(self.isa, block, value);
                 }
             }
+        }
+    }
+}
+
+impl<'a> Backward<'a, f32> {
+    /// Whether [`Backward::panel`] can mask: by a value that has the sign of `x`, or not at all.
+    pub(crate) fn masks_by(&self, x: &Load<'_, f32>) -> bool {
+        self.mask.as_ref().is_none_or(|mask| mask.has_sign_of(x))
+    }
+
+    /// What an op that also reads `x` reads for some rows, as it lies in memory.
+    pub(crate) fn parts(&self, x: &Load<'a, f32>, rows: &Range<usize>) -> impl Iterator<Item = &'a [f32]> {
+        let numbers = rows.start * self.c..rows.end * self.c;
+        let sums = self.sums.iter().flatten().map(|(y, _)| *y);
+        let known = x.parts(rows).next().map(<[f32]>::as_ptr);
+        let others = self.add.into_iter().chain(sums).map(move |x| &x[numbers.clone()]);
+        x.parts(rows).chain(others.filter(move |part| Some(part.as_ptr()) != known))
+    }
+
+    /// Ends some rows of one panel of channels, from the row and the channel `at` on: `g` and `value`, which has the sign of what
+    /// masks, are panels; `out` holds whole rows, to which is added with `add`.
+    pub(crate) fn panel(
+        &self,
+        g: &mut [f32],
+        value: &[f32],
+        (first_row, channel): (usize, usize),
+        add: bool,
+        out: &mut [f32],
+        partial: &mut [f64],
+    ) {
+        let (isa, c) = (self.isa, self.c);
+        if add {
+            for (g, out) in g.chunks_exact_mut(WIDTH).zip(out.chunks_exact(c)) {
+                load::add(isa, g, &out[channel..channel + WIDTH]);
+            }
+        }
+        let from = first_row * c + channel;
+        let mut x = Gradient { add: &[], value, y: [&[]; 2], mean: [&[]; 2], stride: c };
+        if let Some(add) = self.add {
+            x.add = &add[from..];
+        }
+        // Both sums have the same Σ g.
+        let wanted = || self.sums.iter().enumerate().filter_map(|(i, sums)| Some((i, (*sums)?)));
+        for (j, (_, (y, mean))) in wanted().enumerate() {
+            (x.y[j], x.mean[j]) = (&y[from..], &mean[channel..channel + WIDTH]);
+        }
+        let run = match (self.add.is_some(), self.mask.is_some(), wanted().count()) {
+            (false, false, 0) => panel::gradient::<false, false, 0>,
+            (false, false, 1) => panel::gradient::<false, false, 1>,
+            (false, false, _) => panel::gradient::<false, false, 2>,
+            (false, true, 0) => panel::gradient::<false, true, 0>,
+            (false, true, 1) => panel::gradient::<false, true, 1>,
+            (false, true, _) => panel::gradient::<false, true, 2>,
+            (true, false, 0) => panel::gradient::<true, false, 0>,
+            (true, false, 1) => panel::gradient::<true, false, 1>,
+            (true, false, _) => panel::gradient::<true, false, 2>,
+            (true, true, 0) => panel::gradient::<true, true, 0>,
+            (true, true, 1) => panel::gradient::<true, true, 1>,
+            (true, true, _) => panel::gradient::<true, true, 2>,
+        };
+        let mut sums = [[0.0; WIDTH]; 3];
+        run(isa, g, x, &mut out[channel..], &mut sums);
+        for (j, (i, _)) in wanted().enumerate() {
+            let partial = &mut partial[2 * c * i + channel..];
+            partial.iter_mut().zip(&sums[0]).for_each(|(p, s)| *p += s);
+            partial[c..].iter_mut().zip(&sums[1 + j]).for_each(|(p, s)| *p += s);
         }
     }
 }

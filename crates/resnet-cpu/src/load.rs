@@ -88,6 +88,24 @@ impl<'a, E: Element> Load<'a, E> {
     }
 }
 
+impl<'a> Load<'a, f32> {
+    /// What is read for some rows, as it lies in memory.
+    pub(crate) fn parts(&self, rows: &Range<usize>) -> impl Iterator<Item = &'a [f32]> + use<'a> {
+        let numbers = rows.start * self.c..rows.end * self.c;
+        let residual = self.residual.map(|(r, _)| r);
+        std::iter::once(self.raw).chain(residual).map(move |x| &x[numbers.clone()])
+    }
+
+    /// Whether its values are positive where another's are, because both read the same.
+    pub(crate) fn has_sign_of(&self, other: &Self) -> bool {
+        let affine = |a: Option<Affine<'a>>| a.map(|a| (a.scale.as_ptr(), a.shift.as_ptr()));
+        let residual = |x: &Self| x.residual.map(|(r, a)| (r.as_ptr(), affine(a)));
+        self.raw.as_ptr() == other.raw.as_ptr()
+            && affine(self.affine) == affine(other.affine)
+            && residual(self) == residual(other)
+    }
+}
+
 pub(crate) fn open_affine<'a>(
     op: &'static str,
     arg: &'static str,
@@ -115,6 +133,15 @@ impl<'a, E: Element> GradLoad<'a, E> {
             }
         };
         Ok(Self { c, dz: source.dz.elements(desc.len()), norm })
+    }
+}
+
+impl<'a> GradLoad<'a, f32> {
+    /// What is read for some rows, as it lies in memory.
+    pub(crate) fn parts(&self, rows: &Range<usize>) -> impl Iterator<Item = &'a [f32]> + use<'a> {
+        let numbers = rows.start * self.c..rows.end * self.c;
+        let y = self.norm.as_ref().map(|(_, y)| *y);
+        std::iter::once(self.dz).chain(y).map(move |x| &x[numbers.clone()])
     }
 }
 

@@ -63,6 +63,21 @@ fn everything(threads: usize, kernel: Kernel, dtype: DType) -> Vec<Vec<u32>> {
     out.push(read(b, op.w_desc(), &dw));
     out.push(read(b, op.bias_desc(), &dbias));
 
+    let point = Conv2d::new((10, 9, 9, 64), 96, (1, 1), 1, Padding::default(), 1, dtype).unwrap();
+    let (x1, _) = seeded(b, point.x_desc(), 10);
+    let (w1, _) = seeded(b, point.w_desc(), 11);
+    let (dy1, _) = seeded(b, point.y_desc(), 12);
+    let (mut dx, mut dw) = (zeros(b, point.x_desc()), zeros(b, point.w_desc()));
+    let (mut sums, source1) = (zeros(b, TensorDesc::sums(64)), Source::raw(&x1));
+    let (moments, _) = seeded(b, TensorDesc::moments(64), 13);
+    let wanted = GradSums { y: &x1, moments: &moments, sums: &mut sums };
+    let target = GradOut { mask: Some(source1), sums: [Some(wanted), None], ..GradOut::set(&mut dx) };
+    let grad1 = GradSource::raw(&dy1);
+    b.conv2d_backward(&point, source1, grad1, &w1, target, &mut dw, None, Accumulate::Set).unwrap();
+    out.push(read(b, point.x_desc(), &dx));
+    out.push(read(b, point.w_desc(), &dw));
+    out.push(sums_bits(b, 64, point.n() * 81, &sums));
+
     let combine = Combine::new(70, 9, 9, 24, dtype).unwrap();
     let (mut z, mut sums) = (zeros(b, op.x_desc()), zeros(b, TensorDesc::sums(24)));
     b.combine(&combine, Source { relu: true, ..source }, &mut z, Some(&mut sums)).unwrap();

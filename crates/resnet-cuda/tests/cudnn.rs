@@ -73,7 +73,7 @@ fn tasks(arch: &str, dtype: DType) -> Vec<Task> {
     let graph = resnet_core::zoo::arch(arch).expect("is known").build().expect("is valid");
     let options = LowerOptions { dtype, ..LowerOptions::train(256) };
     let program = lower(&graph, options, &|_| false).expect("lowers");
-    let ops: Vec<Op> = program.forward.iter().chain(&program.backward).map(Step::op).collect();
+    let ops: Vec<Op> = program.forward.iter().chain(&program.backward).flat_map(Step::ops).collect();
     Task::likely(&ops)
 }
 

@@ -348,7 +348,7 @@ fn a_network_trains_through_what_is_fused() {
     // What it took is on disk.
     let options = LowerOptions { dtype: DType::Bf16, ..LowerOptions::train(4) };
     let program = lower(&spec.build().expect("is valid"), options, &|_| false).expect("lowers");
-    let ops: Vec<Op> = program.forward.iter().chain(&program.backward).map(Step::op).collect();
+    let ops: Vec<Op> = program.forward.iter().chain(&program.backward).flat_map(Step::ops).collect();
     let mut again = backend(Choice::Cudnn, Tuning { on: false, ..on(&folder) });
     again.prepare(&ops).expect("prepared");
     let ways = ways(&again).join("\n");

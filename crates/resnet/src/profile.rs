@@ -221,6 +221,35 @@ impl<B: Backend> Backend for Timed<B> {
         })
     }
 
+    fn joins_backward(&self, op: &Conv2d) -> bool {
+        self.inner.joins_backward(op)
+    }
+
+    fn conv2d_backward(
+        &mut self,
+        op: &Conv2d,
+        x: Source<'_, B::Buffer>,
+        dy: GradSource<'_, B::Buffer>,
+        w: &B::Buffer,
+        dx: GradOut<'_, B::Buffer>,
+        dw: &mut B::Buffer,
+        dbias: Option<&mut B::Buffer>,
+        accumulate: Accumulate,
+    ) -> Result<()> {
+        if !self.inner.joins_backward(op) {
+            self.conv2d_backward_weight(op, x, dy, dw, dbias, accumulate)?;
+            return self.conv2d_backward_data(op, dy, w, dx);
+        }
+        let bytes = gradient(&self.inner, &dy, &op.y_desc())
+            + source(&self.inner, &x, &op.x_desc())
+            + tensors(&self.inner, &[op.w_desc(), op.w_desc()])
+            + output(&self.inner, &dx, &op.x_desc());
+        let work = Work { flops: 4 * op.macs(), bytes: bytes as u64 };
+        self.time("conv2d_backward", conv_shape(op), work, |b| {
+            b.conv2d_backward(op, x, dy, w, dx, dw, dbias, accumulate)
+        })
+    }
+
     fn combine(
         &mut self,
         op: &Combine,

@@ -140,6 +140,18 @@ pub fn conv2d_or_fast(dtype: DType) -> impl Strategy<Value = Conv2d> {
     prop_oneof![4 => conv2d(dtype), 2 => fast, 1 => product]
 }
 
+/// Windows of one pixel over many pixels: as many channels as a panel of weights has, or some more.
+pub fn one_pixel_windows(dtype: DType) -> impl Strategy<Value = Conv2d> {
+    let channels = || prop::sample::select(vec![32usize, 32, 64, 96, 33, 8]);
+    (1..=9usize, 5..=8usize, 5..=8usize, channels(), channels()).prop_filter_map(
+        "too large",
+        move |(n, h, w, c, k)| {
+            let op = Conv2d::new((n, h, w, c), k, (1, 1), 1, Padding::default(), 1, dtype).ok()?;
+            (op.macs() <= 10 * MOST_MACS).then_some(op)
+        },
+    )
+}
+
 /// Passes over an activation.
 pub fn combine(dtype: DType) -> impl Strategy<Value = Combine> {
     (batch(), extent(), extent(), channels()).prop_filter_map("too large", move |(n, h, w, c)| {

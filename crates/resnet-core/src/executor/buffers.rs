@@ -1,5 +1,6 @@
 //! Where numbered tensors become buffers, and steps become calls of a backend.
 
+use crate::graph::ParamId;
 use crate::lower::{FinishWrite, GradRead, GradWrite, NormParams, Program, Read, Step, TableId, TensorId};
 use crate::params::Params;
 use crate::plan::Plan;
@@ -201,16 +202,18 @@ impl<Buf> Buffers<Buf> {
             }),
             Step::ConvBackwardWeight { op, x, dy, w, bias } => {
                 let (x, dy) = (self.source(x)?, self.grad_source(dy)?);
-                let mut dbias = bias.and_then(|b| list[b.0].grad.take());
-                let result = match list[w.0].grad.as_mut() {
-                    Some(dw) => backend.conv2d_backward_weight(op, x, dy, dw, dbias.as_mut(), accumulate),
+                with_gradients(list, *w, *bias, |_, dw, dbias| match dw {
+                    Some(dw) => backend.conv2d_backward_weight(op, x, dy, dw, dbias, accumulate),
                     None => Ok(()), // a constant kernel
-                };
-                if let Some(b) = bias {
-                    list[b.0].grad = dbias;
-                }
-                result
+                })
             }
+            Step::ConvBackward { op, x, dy, w, bias, dx } => self.grad_out(dx, |all, dx| {
+                let (x, dy) = (all.source(x)?, all.grad_source(dy)?);
+                with_gradients(list, *w, *bias, |w, dw, dbias| match dw {
+                    Some(dw) => backend.conv2d_backward(op, x, dy, w, dx, dw, dbias, accumulate),
+                    None => backend.conv2d_backward_data(op, dy, w, dx), // a constant kernel
+                })
+            }),
             Step::CombineBackward { op, dz, dx } => {
                 self.grad_out(dx, |all, dx| backend.combine_backward(op, all.grad_source(dz)?, dx))
             }
@@ -245,6 +248,23 @@ impl<Buf> Buffers<Buf> {
             }
         }
     }
+}
+
+/// Runs an op with a kernel and the gradients of kernel and bias, which are taken out meanwhile.
+fn with_gradients<Buf>(
+    list: &mut [crate::Param<Buf>],
+    w: ParamId,
+    bias: Option<ParamId>,
+    op: impl FnOnce(&Buf, Option<&mut Buf>, Option<&mut Buf>) -> Result<()>,
+) -> Result<()> {
+    let mut dw = list[w.0].grad.take();
+    let mut dbias = bias.and_then(|b| list[b.0].grad.take());
+    let result = op(&list[w.0].value, dw.as_mut(), dbias.as_mut());
+    list[w.0].grad = dw;
+    if let Some(b) = bias {
+        list[b.0].grad = dbias;
+    }
+    result
 }
 
 fn norm_params<'a, Buf>(

@@ -93,7 +93,7 @@ impl<B: Backend> Executor<B> {
         let ingest = Ingest::new(n, shape.h, shape.w, shape.c, options.dtype)?;
         let loss = SoftmaxCrossEntropy::new(n, out.c, smoothing, options.dtype)?;
         let mut plan = Plan::new(graph, &program, |d| backend.buffer_bytes(d));
-        let mut ops: Vec<Op> = program.forward.iter().chain(&program.backward).map(Step::op).collect();
+        let mut ops: Vec<Op> = program.forward.iter().chain(&program.backward).flat_map(Step::ops).collect();
         ops.extend([Op::Ingest(ingest), Op::SoftmaxCrossEntropy(loss)]);
         plan.scratch_bytes = backend.prepare(&ops)?;
         let buffers = Buffers::new(backend, &program, &plan)?;

@@ -168,10 +168,11 @@ impl Builder {
         match (step, read) {
             (Step::Conv { op, x, w, bias, y, .. }, Some(read)) if self.needed[y.0] => {
                 let dy = self.gradient_of(y)?;
-                if self.trains(w, bias) {
-                    self.steps.push(Step::ConvBackwardWeight { op, x, dy, w, bias });
+                match (self.trains(w, bias), self.is_wanted(read)) {
+                    (true, true) => self.contribute(read, |dx| Step::ConvBackward { op, x, dy, w, bias, dx }),
+                    (true, false) => self.steps.push(Step::ConvBackwardWeight { op, x, dy, w, bias }),
+                    (false, _) => self.contribute(read, |dx| Step::ConvBackwardData { op, dy, w, dx }),
                 }
-                self.contribute(read, |dx| Step::ConvBackwardData { op, dy, w, dx });
             }
             (Step::MaxPool { op, y, index: Some(index), .. }, Some(read)) if self.needed[y.0] => {
                 let dy = self.gradient_of(y)?;

@@ -179,6 +179,8 @@ pub enum Step {
     ConvBackwardData { op: Conv2d, dy: GradRead, w: ParamId, dx: GradWrite },
     /// [`Backend::conv2d_backward_weight`](crate::Backend::conv2d_backward_weight).
     ConvBackwardWeight { op: Conv2d, x: Read, dy: GradRead, w: ParamId, bias: Option<ParamId> },
+    /// [`Backend::conv2d_backward`](crate::Backend::conv2d_backward).
+    ConvBackward { op: Conv2d, x: Read, dy: GradRead, w: ParamId, bias: Option<ParamId>, dx: GradWrite },
     /// [`Backend::combine_backward`](crate::Backend::combine_backward).
     CombineBackward { op: Combine, dz: GradRead, dx: GradWrite },
     /// [`Backend::max_pool_backward`](crate::Backend::max_pool_backward).
@@ -277,12 +279,15 @@ fn named<T>(graph: &Graph, id: NodeId, result: Result<T>) -> Result<T> {
 }
 
 impl Step {
-    /// The step's op, for [`Backend::prepare`](crate::Backend::prepare).
-    pub fn op(&self) -> Op {
-        match *self {
+    /// The step's ops, for [`Backend::prepare`](crate::Backend::prepare).
+    pub fn ops(&self) -> Vec<Op> {
+        vec![match *self {
             Step::Conv { op, .. } | Step::ConvFinished { op, .. } => Op::Conv2d(op),
             Step::ConvBackwardData { op, .. } => Op::Conv2dBackwardData(op),
             Step::ConvBackwardWeight { op, .. } => Op::Conv2dBackwardWeight(op),
+            Step::ConvBackward { op, .. } => {
+                return vec![Op::Conv2dBackwardWeight(op), Op::Conv2dBackwardData(op)];
+            }
             Step::Combine { op, .. } => Op::Combine(op),
             Step::CombineBackward { op, .. } => Op::CombineBackward(op),
             Step::MaxPool { op, .. } | Step::MaxPoolBackward { op, .. } => Op::MaxPool(op),
@@ -291,7 +296,7 @@ impl Step {
             | Step::NormFrozen { op, .. }
             | Step::NormBackward { op, .. }
             | Step::NormFrozenBackward { op, .. } => Op::BatchNorm(op),
-        }
+        }]
     }
 
     /// Tensors the step reads and writes, in no particular order.
@@ -352,6 +357,11 @@ impl Step {
             Step::ConvBackwardWeight { x, dy, .. } => {
                 read(&mut out, x);
                 grad_read(&mut out, dy);
+            }
+            Step::ConvBackward { x, dy, dx, .. } => {
+                read(&mut out, x);
+                grad_read(&mut out, dy);
+                grad_write(&mut out, dx);
             }
         }
         out

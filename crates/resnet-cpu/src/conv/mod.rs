@@ -5,6 +5,7 @@
 //! - `backward_weight`: products that sum over the rows instead.
 //! - `halo`, `im2col`, `weights`: what the operands of the products are made of.
 
+pub(crate) mod backward;
 pub(crate) mod backward_data;
 pub(crate) mod backward_weight;
 pub(crate) mod forward;

@@ -6,6 +6,7 @@
 //! - [`panels`]: weights as the micro-kernel wants them. [`kept`]: those that stay so.
 //! - [`blocks`]: how an output is cut into cells that tasks write.
 //! - [`gather`]: forward and backward-data. [`weight`]: backward-weight, shared out by [`cut`].
+//! - [`point`]: windows of one pixel, where memory decides.
 //! - [`single`]: forward with one picture. [`finished`]: 1×1 kernels of inference.
 //! - [`direction`]: what forward and backward-data have in common, also with [tiles](crate::winograd).
 //! - [`amx`]: the same three directions by tiles of AMX.
@@ -24,6 +25,7 @@ pub(crate) mod geometry;
 mod groups;
 mod kept;
 pub(crate) mod panels;
+mod point;
 mod single;
 pub(crate) mod weight;
 
@@ -90,6 +92,8 @@ struct Plan {
     weight_pairs: bool,
     weight_amx: Option<(Amx, Cut)>,
     weight_tiles: Option<(Tiling, Cut)>,
+    /// Both gradients at once, of a window of one pixel.
+    point: Option<point::Cut>,
 }
 
 /// Memory that one op needs in any direction.
@@ -204,6 +208,7 @@ impl Direct {
                 weight_amx: amx.map(|a| (a, amx::weight::cut(a, op, &forward.geometry))),
                 weight_tiles: tiling.map(|t| (t, winograd::weight::cut(op, &forward.geometry, t))),
                 finished: forward.sums_taps() && finished::serves(op),
+                point: point::Cut::backward(op).filter(|_| means.amx.is_none()),
                 single: Single::plan(op).filter(|_| forward.sums_all_taps()),
                 single_tiles: forward.tiling().and_then(|t| winograd::single::Single::plan(op, t)),
                 forward,
@@ -211,6 +216,11 @@ impl Direct {
             })
         });
         Arc::clone(plan)
+    }
+
+    /// Whether both gradients of an op are computed at once.
+    pub(crate) fn joins_backward(&self, op: &Conv2d) -> bool {
+        self.handles(op) && self.tiles_of(op).is_none() && point::Cut::backward(op).is_some()
     }
 
     /// Says that an op is computed backwards too.
@@ -255,6 +265,11 @@ impl Direct {
         need.scratch.grow(&forward.scratch());
         need.scratch.grow(&backward.scratch());
         let panels = forward.panels_len();
+        if let Some(cut) = &plan.point {
+            need.scratch.grow(&cut.scratch(op));
+            need.partials = need.partials.max(cut.n_chunks() * partial_len(op.c()));
+            need.weight_partials = need.weight_partials.max(cut.n_chunks() * panels);
+        }
         let n_chunks = match &plan.weight_tiles {
             Some((tiling, cut)) => {
                 need.scratch.grow(&cut.scratch);
@@ -461,6 +476,37 @@ pub(crate) fn backward_weight<E: Element>(
     if let Some(dbias) = dbias {
         stats::merge_bias(biases, k, dbias, add);
     }
+}
+
+/// `dx`, masked by the sign of `x` and summed, and `dw`, of an op that [joins them](Direct::joins_backward).
+pub(crate) fn backward(
+    engine: &mut Engine,
+    op: &Conv2d,
+    (x, dy): (Load<'_, f32>, GradLoad<'_, f32>),
+    w: &[f32],
+    target: GradTarget<'_, f32>,
+    (dw, add): (&mut [f32], bool),
+) {
+    let plan = engine.direct.plan(op);
+    let Engine { isa, threads, partials, weights, panels, weight_partials, .. } = engine;
+    let Some(cut) = plan.point else { return };
+    let (isa, c, len, sums_len) = (*isa, op.c(), partial_len(op.c()), plan.forward.panels_len());
+    let weights = weights.take(plan.backward.weights_len());
+    plan.backward.arrange(threads, isa, op, w, panels, weights);
+    let n_chunks = cut.n_chunks();
+    let (partials, products) = (grown(partials, n_chunks * len), weight_partials.take(n_chunks * sums_len));
+    let GradTarget { dx, add: add_dx, epilogue, sums } = target;
+    let pass = point::backward::Pass { isa, op, cut, x, dy, weights, add: add_dx, epilogue };
+    let chunks = dx.chunks_mut(cut.chunk_rows() * c).zip(products.chunks_exact_mut(sums_len));
+    threads.run(
+        chunks.zip(partials.chunks_exact_mut(len)).enumerate(),
+        |(i, ((dx, dw), partial)), scratch| {
+            partial.fill(0.0);
+            pass.chunk(i, dx, dw, partial, scratch);
+        },
+    );
+    sums.merge(c, partials);
+    panels::reduce(threads, op, &plan.forward.used, products, dw, add);
 }
 
 /// Runs a pass over chunks of the batch. Each has `len` sums and `k` sums for the bias to itself; all of them come back, chunk

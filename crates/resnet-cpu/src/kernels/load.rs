@@ -9,6 +9,9 @@ use super::{Isa, Level, kernel};
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// Numbers of a cache line.
+pub(crate) const LINE_FLOATS: usize = LINE / size_of::<f32>();
+
 /// Scale and shift, of the channels wanted.
 #[derive(Clone, Copy)]
 pub(crate) struct Affine<'a> {
@@ -149,6 +152,16 @@ kernel! {
 
 /// Asks for numbers that are read soon, so that memory answers while something else is computed. No effect on any result.
 pub(crate) fn prefetch<E>(isa: Isa, x: &[E]) {
+    ask::<E, false>(isa, x);
+}
+
+/// As [`prefetch`], for what is read so late that the innermost cache should not hold it.
+pub(crate) fn prefetch_to_l2<E>(isa: Isa, x: &[E]) {
+    ask::<E, true>(isa, x);
+}
+
+#[inline(always)]
+fn ask<E, const L2: bool>(isa: Isa, x: &[E]) {
     if isa.level() == Level::Baseline {
         return;
     }
@@ -156,13 +169,25 @@ pub(crate) fn prefetch<E>(isa: Isa, x: &[E]) {
         // SAFETY: a prefetch reads nothing and faults never; `_mm_prefetch` needs SSE, which x86-64 always has.
         #[cfg(target_arch = "x86_64")]
         unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast())
+            use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+            match L2 {
+                true => _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()),
+                false => _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()),
+            }
         };
         // SAFETY: `prfm` reads nothing and faults never; all of 64-bit ARM has it. It changes neither registers nor flags.
         #[cfg(target_arch = "aarch64")]
         unsafe {
-            std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) line.as_ptr(), options(nostack, preserves_flags, readonly))
+            use std::arch::asm;
+            let line = line.as_ptr();
+            match L2 {
+                true => {
+                    asm!("prfm pldl2keep, [{0}]", in(reg) line, options(nostack, preserves_flags, readonly))
+                }
+                false => {
+                    asm!("prfm pldl1keep, [{0}]", in(reg) line, options(nostack, preserves_flags, readonly))
+                }
+            }
         };
     }
 }

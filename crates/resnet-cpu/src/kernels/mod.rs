@@ -9,6 +9,7 @@ pub(crate) mod finish;
 pub(crate) mod gemm;
 mod lanes;
 pub(crate) mod load;
+pub(crate) mod panel;
 pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod product;

@@ -144,7 +144,7 @@ mod tests {
             let options = LowerOptions { dtype: DType::Bf16, ..LowerOptions::train(2) };
             let program = lower(&graph, options, &|_| false).expect("lowers");
             let steps = program.forward.iter().chain(&program.backward);
-            let ops: Vec<Op> = steps.clone().map(Step::op).collect();
+            let ops: Vec<Op> = steps.clone().flat_map(Step::ops).collect();
             let likely: HashSet<Task> = Task::likely(&ops).into_iter().collect();
             let mut asked = HashSet::new();
             for step in steps {
@@ -152,7 +152,7 @@ mod tests {
                     Step::Conv { op, x, bias, sums, .. } => {
                         (op, Form::Forward { x: of(x), bias: bias.is_some(), sums: sums.is_some() })
                     }
-                    Step::ConvBackwardWeight { op, x, dy, .. } => {
+                    Step::ConvBackwardWeight { op, x, dy, .. } | Step::ConvBackward { op, x, dy, .. } => {
                         (op, Form::BackwardWeight { x: of(x), through_norm: dy.norm.is_some() })
                     }
                     _ => continue,
