@@ -129,9 +129,8 @@ fn steps<B: Backend>(backend: &mut B, case: &Value, tolerance: f64) -> Verdict {
     let mut norm = net.backend.alloc(bytes).map_err(text)?;
     let mut losses = vec![];
     for t in 0..case["losses"].as_array().ok_or("no losses")?.len() {
-        let (correction1, correction2) = optimizer.bias_corrections(t as u64 + 1);
         let max_norm = max_norm.unwrap_or(f32::INFINITY);
-        let scalars = StepScalars { lr, correction1, correction2, max_norm, ..StepScalars::default() };
+        let scalars = StepScalars { lr, max_norm, ..StepScalars::of_step(&optimizer, t as u64 + 1) };
         exec.set_scalars(net.backend, &scalars).map_err(text)?;
         net.step(&mut exec, t)?;
         losses.push(exec.metrics(net.backend).map_err(text)?.loss());

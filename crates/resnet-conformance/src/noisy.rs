@@ -20,10 +20,11 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use resnet_core::DType;
+use resnet_core::{Backend, DType};
 
 use crate::bound::U;
 use crate::number::{Number, Sum, unit_roundoff};
+use crate::reference::Reference;
 
 /// How many noisy runs are made.
 pub const N_RUNS: usize = 8;
@@ -125,6 +126,39 @@ impl<const SEED: u64> Sum<Noisy<SEED>> for Noisy<SEED> {
 /// A tensor of a whole computation, by name.
 pub type Named = (String, Vec<f64>);
 
+/// What any backend can compute.
+pub trait Computation: Sync {
+    /// Everything that is to be compared, the same tensors in the same order from every backend.
+    ///
+    /// # Errors
+    /// What the backend returns.
+    fn run<B: Backend>(&self, backend: &mut B) -> resnet_core::Result<Vec<Named>>;
+}
+
+fn noisy<C: Computation, const SEED: u64>(computation: &C) -> resnet_core::Result<Vec<Named>> {
+    computation.run(&mut Reference::<Noisy<SEED>>::default())
+}
+
+/// How far a result is off, and how far it may be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The tensor's name.
+    pub name: String,
+    /// Its distance to the run without noise.
+    pub off: f64,
+    /// Root mean square of the noisy runs' distances.
+    pub typical: f64,
+    /// The largest distance that chance may be blamed for.
+    pub allowed: f64,
+}
+
+impl Verdict {
+    /// Whether rounding explains it. Written so that a NaN fails.
+    pub fn holds(&self) -> bool {
+        self.off <= self.allowed
+    }
+}
+
 /// The results of the noisy runs and of the run without noise.
 #[derive(Clone, Debug)]
 pub struct Spread {
@@ -133,6 +167,37 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// Runs a computation in f64 and [`N_RUNS`] times over noisy numbers, side by side.
+    ///
+    /// # Errors
+    /// What the computation returns.
+    pub fn of<C: Computation>(computation: &C) -> resnet_core::Result<Self> {
+        let noisy: [fn(&C) -> resnet_core::Result<Vec<Named>>; N_RUNS] = [
+            noisy::<C, 1>,
+            noisy::<C, 2>,
+            noisy::<C, 3>,
+            noisy::<C, 4>,
+            noisy::<C, 5>,
+            noisy::<C, 6>,
+            noisy::<C, 7>,
+            noisy::<C, 8>,
+        ];
+        std::thread::scope(|scope| {
+            let runs = noisy.map(|run| scope.spawn(move || run(computation)));
+            let exact = computation.run(&mut Reference::new())?;
+            let join = |run: std::thread::ScopedJoinHandle<'_, _>| match run.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            Ok(Self { exact, runs: runs.into_iter().map(join).collect::<resnet_core::Result<_>>()? })
+        })
+    }
+
+    /// What the run without noise gave.
+    pub fn exact(&self) -> &[Named] {
+        &self.exact
+    }
+
     /// Takes the results of the run without noise and of those with it, all with the same tensors in the same order.
     pub fn new(exact: Vec<Named>, runs: Vec<Vec<Named>>) -> Self {
         Self { exact, runs }
@@ -154,19 +219,28 @@ impl Spread {
         }
     }
 
-    /// Compares results that were computed with a unit roundoff of `unit`. `floor` is a relative error that is allowed anyway,
-    /// such as that of a download to f32.
+    /// Judges results that were computed with a unit roundoff of `unit`, tensor by tensor. `floor` is a relative error that is allowed
+    /// anyway, such as that of a download to f32. A tensor of another length is infinitely far off.
+    pub fn judge(&self, got: &[Named], unit: f64, floor: f64) -> Vec<Verdict> {
+        let judge = |(t, ((name, wanted), (_, got))): (usize, (&Named, &Named))| {
+            let square: f64 = self.runs.iter().map(|run| distance(&run[t].1, wanted).powi(2)).sum();
+            let typical = (square / self.runs.len() as f64).sqrt() * unit / U;
+            let allowed = UNLIKELY * typical + floor * length(wanted);
+            let off = if got.len() == wanted.len() { distance(got, wanted) } else { f64::INFINITY };
+            Verdict { name: name.clone(), off, typical, allowed }
+        };
+        self.exact.iter().zip(got).enumerate().map(judge).collect()
+    }
+
+    /// As [`Spread::judge`].
     ///
     /// # Errors
     /// The first tensor that is farther off than rounding explains, and by how much.
     pub fn explain(&self, got: &[Named], unit: f64, floor: f64) -> Result<(), String> {
-        for (t, ((name, wanted), (_, got))) in self.exact.iter().zip(got).enumerate() {
-            let square: f64 = self.runs.iter().map(|run| distance(&run[t].1, wanted).powi(2)).sum();
-            let typical = (square / self.runs.len() as f64).sqrt() * unit / U;
-            let allowed = UNLIKELY * typical + floor * length(wanted);
-            let off = distance(got, wanted);
-            // Written so that a NaN fails.
-            if !(off <= allowed && got.len() == wanted.len()) {
+        let verdicts = self.judge(got, unit, floor);
+        for (verdict, ((_, wanted), (_, got))) in verdicts.iter().zip(self.exact.iter().zip(got)) {
+            let Verdict { name, off, typical, allowed } = verdict;
+            if !verdict.holds() {
                 let worst = (0..wanted.len().min(got.len()))
                     .max_by(|&i, &j| (got[i] - wanted[i]).abs().total_cmp(&(got[j] - wanted[j]).abs()))
                     .unwrap_or(0);

@@ -7,7 +7,7 @@ use resnet_core::{
 };
 
 use crate::data::Data;
-use crate::noisy::{Named, Noisy, Spread};
+use crate::noisy::{Computation, Named, Noisy, Spread};
 use crate::number::Number;
 use crate::reference::{Buffer, Reference};
 use crate::strategy::networks;
@@ -27,25 +27,9 @@ pub(crate) struct Training {
     pub(crate) dtype: DType,
 }
 
-impl Training {
-    /// Runs the same training on a backend and over noisy numbers.
-    pub(crate) fn spread(&self) -> Result<Spread> {
-        let exact = self.run(&mut Reference::new())?;
-        let runs = vec![
-            self.run(&mut noisy::<1>())?,
-            self.run(&mut noisy::<2>())?,
-            self.run(&mut noisy::<3>())?,
-            self.run(&mut noisy::<4>())?,
-            self.run(&mut noisy::<5>())?,
-            self.run(&mut noisy::<6>())?,
-            self.run(&mut noisy::<7>())?,
-            self.run(&mut noisy::<8>())?,
-        ];
-        Ok(Spread::new(exact, runs))
-    }
-
+impl Computation for Training {
     /// Three steps with clipping, then inference. Everything a host can see, in the order in which it comes about.
-    pub(crate) fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Named>> {
+    fn run<B: Backend>(&self, backend: &mut B) -> Result<Vec<Named>> {
         let data = &mut Data::new(self.seed);
         let values = networks::values(&self.graph, data);
         let rule = Some(&self.rule);
@@ -68,14 +52,7 @@ impl Training {
         for t in 1..=3 {
             let mut see =
                 |name: String, values: Vec<f32>| seen.push((format!("step {t}, {name}"), widen(values)));
-            let (correction1, correction2) = self.rule.bias_corrections(t);
-            let scalars = StepScalars {
-                lr: self.lr,
-                correction1,
-                correction2,
-                max_norm: 1.0,
-                ..StepScalars::default()
-            };
+            let scalars = StepScalars { lr: self.lr, max_norm: 1.0, ..StepScalars::of_step(&self.rule, t) };
             exec.set_scalars(backend, &scalars)?;
             let pixels: Vec<u8> = (0..BATCH * shape.len()).map(|_| data.below(256) as u8).collect();
             let labels: Vec<u32> = (0..BATCH).map(|_| data.below(self.graph.classes()) as u32).collect();
@@ -107,10 +84,6 @@ impl Training {
         seen.push(("inference, logits".to_owned(), widen(exec.logits(backend)?)));
         Ok(seen)
     }
-}
-
-fn noisy<const SEED: u64>() -> Reference<Noisy<SEED>> {
-    Reference::default()
 }
 
 /// How a pass is lowered.

@@ -366,13 +366,20 @@ pub trait Backend {
         accumulate: Accumulate,
     ) -> Result<()>;
 
-    /// [`LossScale`], before a step: multiplies `grad_scale` of the step's scalars by the scale, and divides `unscale` by it.
+    /// [`LossScale`], before a step: multiplies `grad_scale` of the step's scalars by the scale, divides `unscale` by it, and puts in the
+    /// bias corrections of as many steps as were not left out
+    /// ([`LossScaleState::scaled`](crate::op::LossScaleState::scaled)).
     /// Only training in half precision asks for it.
     ///
     /// # Errors
     /// [`Error::Unsupported`] from a backend that has not written it.
-    fn scale_loss(&mut self, state: &Self::Buffer, scalars: &mut Self::Buffer) -> Result<()> {
-        let _ = (state, scalars);
+    fn scale_loss(
+        &mut self,
+        rule: &Optimizer,
+        state: &Self::Buffer,
+        scalars: &mut Self::Buffer,
+    ) -> Result<()> {
+        let _ = (rule, state, scalars);
         Err(self.unsupported("a loss scale (scale_loss)"))
     }
 

@@ -107,7 +107,7 @@ impl<B: Backend> TrainingStep<B> {
         ingest: impl FnOnce(&mut Executor<B>, &mut B) -> Result<()>,
     ) -> Result<()> {
         if let (Some((_, state)), Accumulate::Set) = (&self.loss_scale, pass.gradients) {
-            net.scale_loss(backend, state)?;
+            net.scale_loss(backend, &self.rule, state)?;
         }
         ingest(net, backend)?;
         net.forward(backend, params)?;

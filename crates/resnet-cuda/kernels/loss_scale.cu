@@ -9,10 +9,26 @@ struct LossScaleState {
 
 struct ScaleLossArgs {
     const LossScaleState* state;
-    float* scalars; // StepScalars: [4] factor on the gradient of the loss, [6] undoes it
+    float* scalars; // StepScalars: [1] c₁, [2] c₂, [4] factor on the gradient of the loss, [6] undoes it, [7] number of the step
+    float beta1, beta2;
 };
 
+// 1 − βᵗ by squaring, as the host has it, so that both get the same bits.
+__device__ __forceinline__ float bias_correction(float beta, u64 t) {
+    double power = 1.0, square = beta;
+    for (; t > 0; t /= 2) {
+        if (t % 2 == 1) power *= square;
+        square *= square;
+    }
+    return float(1.0 - power);
+}
+
 KERNEL(scale_loss, ScaleLossArgs, 1) {
+    // Steps that were left out moved no moment.
+    const float taken = args.scalars[7] - args.state->skipped_steps;
+    const u64 t = taken > 0.0f ? u64(taken) : 0;
+    args.scalars[1] = bias_correction(args.beta1, t);
+    args.scalars[2] = bias_correction(args.beta2, t);
     args.scalars[4] *= args.state->scale;
     args.scalars[6] /= args.state->scale;
 }

@@ -354,8 +354,13 @@ impl Backend for CudaBackend {
         )
     }
 
-    fn scale_loss(&mut self, state: &Self::Buffer, scalars: &mut Self::Buffer) -> Result<()> {
-        loss_scale::scale(&mut self.engine, state, scalars)
+    fn scale_loss(
+        &mut self,
+        rule: &Optimizer,
+        state: &Self::Buffer,
+        scalars: &mut Self::Buffer,
+    ) -> Result<()> {
+        loss_scale::scale(&mut self.engine, rule, state, scalars)
     }
 
     fn adapt_loss_scale(

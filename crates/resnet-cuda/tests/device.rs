@@ -5,7 +5,7 @@
 mod common;
 mod fake;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use resnet_conformance::laws;
 use resnet_core::op::{Combine, Optimizer, StepScalars};
@@ -16,6 +16,10 @@ use resnet_core::{
 };
 use resnet_cuda::machine::device::Gpu;
 use resnet_cuda::{CudaBackend, Search, probe};
+use resnet_train::data::{Dataset, InMemory};
+use resnet_train::evaluate::{Evaluation, evaluate};
+use resnet_train::feed::Feed;
+use resnet_train::recipe::Recipe;
 use tempfile::TempDir;
 
 /// A folder with the driver, the compiler and the kernels. One for the process, because a driver is loaded once.
@@ -52,6 +56,7 @@ fn the_device_computes_what_the_emulator_computes() {
     assert_eq!(emulated, train(&mut backend(), false));
     assert_eq!(emulated, train(&mut backend(), true));
 
+    an_evaluation_is_one_launch_a_batch();
     large_copies_keep_their_order(&mut backend());
     uploads_overlap_with_steps_and_overwrite_nothing_early();
     memory_runs_out(&mut backend());
@@ -71,8 +76,7 @@ fn train(backend: &mut CudaBackend, recorded: bool) -> (Vec<f32>, Vec<Vec<f32>>)
     let key = backend.new_recording();
     let mut losses = Vec::new();
     for step in 1..=4u64 {
-        let (correction1, correction2) = rule.bias_corrections(step);
-        let scalars = StepScalars { lr: 0.01, correction1, correction2, ..StepScalars::default() };
+        let scalars = StepScalars { lr: 0.01, ..StepScalars::of_step(&rule, step) };
         net.set_scalars(backend, &scalars).expect("copied");
         let count = BATCH * graph.input_shape().len();
         let pixels: Vec<u8> = (0..count).map(|i| (i * (step as usize + 5) % 253) as u8).collect();
@@ -85,6 +89,61 @@ fn train(backend: &mut CudaBackend, recorded: bool) -> (Vec<f32>, Vec<Vec<f32>>)
         losses.push(net.metrics(backend).expect("copied").loss());
     }
     (losses, params.values(backend).expect("copied"))
+}
+
+/// Batches of an evaluation from the second on are graphs, in the next evaluation from the first on; what is counted stays as it is op by op.
+fn an_evaluation_is_one_launch_a_batch() {
+    const BATCHES: usize = 4;
+    let driver = fake::Driver::open(&search().folders[0].join("libcuda.so.1"));
+    let mut recipe = Recipe::default();
+    recipe.model.arch = "resnet8-cifar".into();
+    (recipe.train.batch, recipe.run.eval_batch) = (3, Some(3));
+    let part = |n: usize| {
+        let pixels = (0..n * 64).map(|i| (i * 37 % 251) as u8).collect();
+        let labels = (0..n).map(|i| (i % 2) as u8).collect();
+        Arc::new(InMemory::new("squares", (8, 8, 1), pixels, labels, 2).expect("is valid"))
+    };
+    let classes = vec!["even".to_owned(), "odd".to_owned()];
+    let data = Dataset::new("made up", "made up", classes, part(3), part(3 * BATCHES - 1)).expect("is valid");
+    let graph = recipe.spec(&data).expect("is valid").build().expect("is valid");
+    let values = resnet_core::init::initial_values(&graph, 3);
+    let set_up = |backend: &mut CudaBackend| {
+        let loader = recipe.test_loader(&data, &recipe.preprocessing(&data).expect("is valid"));
+        let params = Params::new(backend, &graph, &values, None).expect("fits");
+        let net = Executor::new(backend, &graph, LowerOptions::infer(3), 0.0).expect("fits");
+        let feed = Feed::on_device(backend, &net, loader.expect("is valid")).expect("fits");
+        assert!(feed.is_on_device());
+        (params, net, feed)
+    };
+
+    let emulated = &mut common::emulated();
+    let (mut params, mut net, feed) = set_up(emulated);
+    let mut wanted = Evaluation::new(2);
+    for batch in feed.epoch(0, 0).expect("begins") {
+        let batch = batch.expect("is read");
+        feed.put(emulated, &mut net, &batch).expect("copied");
+        feed.ingest(emulated, &mut net).expect("runs");
+        net.forward(emulated, &mut params).expect("runs");
+        wanted.add(&net.logits(emulated).expect("copied"), &batch.labels[..batch.n_valid]);
+    }
+    assert_eq!(wanted.count(), 3 * BATCHES as u64 - 1);
+
+    let backend = &mut backend();
+    let (mut params, mut net, feed) = set_up(backend);
+    let key = backend.new_recording();
+    let mut launches = vec![];
+    for _ in 0..2 {
+        driver.hurry(0);
+        let counted = evaluate(backend, &mut net, &mut params, &feed, key, |_, _| {
+            let log = driver.log();
+            launches.push((log.matches(" launch\n").count(), log.matches(" graph\n").count()));
+            driver.hurry(0);
+            true
+        });
+        assert_eq!(counted.expect("runs").as_ref(), Some(&wanted));
+    }
+    assert!(launches[0].0 > 10 && launches[0].1 == 0, "{launches:?}");
+    assert!(launches.len() == 2 * BATCHES && launches[1..].iter().all(|&n| n == (0, 1)), "{launches:?}");
 }
 
 /// Large enough for pinned memory, each from a buffer that is used again at once.

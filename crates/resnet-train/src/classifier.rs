@@ -1,6 +1,6 @@
 //! Using a model: pictures to probabilities, and a whole evaluation.
 
-use resnet_core::{Backend, DType, Executor, LowerOptions, Params};
+use resnet_core::{Backend, DType, Executor, LowerOptions, Params, RecordingKey};
 
 use crate::data::Loader;
 use crate::evaluate::{Evaluation, evaluate};
@@ -14,6 +14,8 @@ pub struct Classifier<B: Backend> {
     backend: B,
     net: Executor<B>,
     params: Params<B>,
+    /// Picture to logits, recorded.
+    key: RecordingKey,
     n_classes: usize,
 }
 
@@ -28,7 +30,8 @@ impl<B: Backend> Classifier<B> {
         let params = Params::new(&mut backend, &graph, &model.values, None)?;
         let mut net = Executor::new(&mut backend, &graph, options, 0.0)?;
         net.set_pixel_affine(&mut backend, &model.preprocessing.pixel_affine())?;
-        Ok(Self { backend, net, params, n_classes: graph.classes() })
+        let key = backend.new_recording();
+        Ok(Self { backend, net, params, key, n_classes: graph.classes() })
     }
 
     /// Pictures at a time.
@@ -48,9 +51,13 @@ impl<B: Backend> Classifier<B> {
         }
         let mut padded = pixels.to_vec();
         padded.resize(pixels.len() / n * batch, 0);
-        self.net.load_pixels(&mut self.backend, &padded)?;
-        self.net.forward(&mut self.backend, &mut self.params)?;
-        let logits = self.net.logits(&mut self.backend)?;
+        let Self { backend, net, params, key, .. } = self;
+        net.put_pixels(backend, &padded)?;
+        backend.recorded(*key, |backend| {
+            net.ingest(backend)?;
+            net.forward(backend, params)
+        })?;
+        let logits = net.logits(backend)?;
         Ok(logits.chunks_exact(self.n_classes).take(n).map(softmax).collect())
     }
 
@@ -68,7 +75,7 @@ impl<B: Backend> Classifier<B> {
             return Err(Error::invalid("batch", why));
         }
         let feed = Feed::by_loader(loader.clone());
-        evaluate(&mut self.backend, &mut self.net, &mut self.params, &feed, on_batch)
+        evaluate(&mut self.backend, &mut self.net, &mut self.params, &feed, self.key, on_batch)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Testing: what a network answers, counted against what is true.
 
-use resnet_core::{Backend, Executor, Params};
+use resnet_core::{Backend, Executor, Params, RecordingKey};
 
 use crate::Result;
 use crate::checkpoint::Best;
@@ -126,6 +126,8 @@ fn cross_entropy(row: &[f32], truth: usize) -> f64 {
 ///
 /// `on_batch` hears how many batches are done, of how many; if it answers false, the evaluation is given up and the result
 /// is `None`.
+/// From picture to logits every batch issues the same ops, so they are recorded under `key`, which stands for these `net`, `params` and
+/// `feed`.
 ///
 /// # Errors
 /// What the loader and the backend return.
@@ -134,6 +136,7 @@ pub fn evaluate<B: Backend>(
     net: &mut Executor<B>,
     params: &mut Params<B>,
     feed: &Feed<B>,
+    key: RecordingKey,
     mut on_batch: impl FnMut(usize, usize) -> bool,
 ) -> Result<Option<Evaluation>> {
     let mut evaluation = None;
@@ -142,8 +145,10 @@ pub fn evaluate<B: Backend>(
     for (i, batch) in feed.epoch(0, 0)?.enumerate() {
         let batch = batch?;
         feed.put(backend, net, &batch)?;
-        feed.ingest(backend, net)?;
-        net.forward(backend, params)?;
+        backend.recorded(key, |backend| {
+            feed.ingest(backend, net)?;
+            net.forward(backend, params)
+        })?;
         net.logits_into(backend, &mut logits)?;
         let n_classes = logits.len() / loader.batch();
         evaluation

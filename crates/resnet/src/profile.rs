@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use resnet_core::op::{
-    AvgPool, BatchNorm, Combine, Conv2d, Ingest, MaxPool, Op, Optimizer, SoftmaxCrossEntropy, Targets,
+    AvgPool, BatchNorm, Combine, Conv2d, Gather, Ingest, LossScale, MaxPool, Op, Optimizer,
+    SoftmaxCrossEntropy, Targets,
 };
 use resnet_core::{
-    Accumulate, Backend, DType, Finish, GradOut, GradSource, HostData, HostDataMut, Param, Result, Running,
-    Source, TensorDesc,
+    Accumulate, Arithmetic, Backend, DType, Finish, GradOut, GradSource, HostData, HostDataMut, Param,
+    RecordingKey, Result, Running, Source, TensorDesc,
 };
 
 pub use traffic::Work;
@@ -131,8 +132,40 @@ impl<B: Backend> Backend for Timed<B> {
         self.inner.synchronize()
     }
 
+    fn new_recording(&mut self) -> RecordingKey {
+        self.inner.new_recording()
+    }
+
+    /// Op by op every time: each is waited for, and within a recording there is nothing to wait for.
+    fn recorded(&mut self, _key: RecordingKey, step: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        step(self)
+    }
+
     fn prepare(&mut self, ops: &[Op]) -> Result<usize> {
         self.inner.prepare(ops)
+    }
+
+    fn arithmetic(&self, op: &Op) -> Arithmetic {
+        self.inner.arithmetic(op)
+    }
+
+    fn room_for_pictures(&self) -> usize {
+        self.inner.room_for_pictures()
+    }
+
+    fn gather(
+        &mut self,
+        op: &Gather,
+        pictures: &B::Buffer,
+        picks: &B::Buffer,
+        affine: &B::Buffer,
+        x: &mut B::Buffer,
+    ) -> Result<()> {
+        // A batch out of the pictures, not all of them.
+        let bytes = tensors(&self.inner, &[op.ingest().pixels_desc(), op.ingest().x_desc()]);
+        self.time("gather", tensor_shape(&op.ingest().x_desc()), Work::bytes(bytes), |b| {
+            b.gather(op, pictures, picks, affine, x)
+        })
     }
 
     fn choices(&self) -> Vec<String> {
@@ -388,6 +421,16 @@ impl<B: Backend> Backend for Timed<B> {
     ) -> Result<()> {
         self.time("softmax_cross_entropy", tensor_shape(&op.logits_desc()), Work::default(), |b| {
             b.softmax_cross_entropy(op, logits, targets, scalars, dlogits, metrics, accumulate)
+        })
+    }
+
+    fn scale_loss(&mut self, rule: &Optimizer, state: &B::Buffer, scalars: &mut B::Buffer) -> Result<()> {
+        self.time("scale_loss", String::new(), Work::default(), |b| b.scale_loss(rule, state, scalars))
+    }
+
+    fn adapt_loss_scale(&mut self, rule: &LossScale, norm: &B::Buffer, state: &mut B::Buffer) -> Result<()> {
+        self.time("adapt_loss_scale", String::new(), Work::default(), |b| {
+            b.adapt_loss_scale(rule, norm, state)
         })
     }
 

@@ -1,11 +1,16 @@
 //! What lies beside this program, and running it with a time limit.
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+/// What lies beside this program.
+const NEEDED: [&str; 6] =
+    ["gpu-tests", "tensor-tests", "choice-tests", "torch_gpu_step.py", "torch_step.py", "VERSION"];
 
 /// The folder with the programs that this one runs. Their names are given by `xtask/src/cuda/pack.rs`.
 #[derive(Debug)]
@@ -22,6 +27,20 @@ impl Programs {
         let own = std::env::current_exe().context("cannot tell where this program lies")?;
         let folder = own.parent().map(Path::to_owned).unwrap_or_default();
         Ok(Self { folder })
+    }
+
+    /// Whether everything is there that the check runs.
+    ///
+    /// # Errors
+    /// Names all that is missing, and what makes it.
+    pub(crate) fn verify(&self) -> Result<()> {
+        let missing: Vec<&str> =
+            NEEDED.into_iter().filter(|name| !self.folder.join(name).is_file()).collect();
+        if !missing.is_empty() {
+            let (folder, names) = (self.folder.display(), missing.join(", "));
+            bail!("{folder} lacks {names}; `cargo xtask gpu-pack` makes the whole folder anew");
+        }
+        Ok(())
     }
 
     /// A folder in the folder, which need not be there.
@@ -55,7 +74,12 @@ impl Clock {
     }
 
     pub(crate) fn left(&self) -> Duration {
-        self.whole.saturating_sub(self.start.elapsed())
+        self.left_of(1.0)
+    }
+
+    /// How much is left of the first `share` of the time.
+    pub(crate) fn left_of(&self, share: f64) -> Duration {
+        self.whole.mul_f64(share).saturating_sub(self.start.elapsed())
     }
 }
 
@@ -82,7 +106,8 @@ impl Output {
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Output> {
     let name =
         Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // In a group, so that what it has started ends with it: a compiler's workers would go on using the device.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
     let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
     let start = Instant::now();
@@ -92,6 +117,8 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Output> {
         }
         if start.elapsed() > limit {
             // It may have ended just now; either way it is waited for below.
+            let group = format!("-{}", child.id());
+            let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
             let _ = child.kill();
             let _ = child.wait();
             bail!("{name} did not end within {:.0} s", limit.as_secs_f64());
@@ -136,5 +163,7 @@ mod tests {
         let programs = Programs::find(Some(Path::new("no/such/folder"))).expect("named");
         let error = programs.file("gpu-tests").expect_err("is not there").to_string();
         assert!(error.contains("no/such/folder/gpu-tests") && error.contains("gpu-pack"), "{error}");
+        let error = programs.verify().expect_err("nothing is there").to_string();
+        assert!(error.contains("gpu-tests") && error.contains("torch_step.py"), "{error}");
     }
 }

@@ -1,14 +1,14 @@
 //! The results file.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 
 use crate::Target;
 
 /// How a step ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Outcome {
     /// It did what it must.
     Passed,
@@ -23,7 +23,7 @@ impl Outcome {
         Outcome::LeftOut(why.into())
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Outcome::Passed => "passed".to_owned(),
             Outcome::Failed(why) => format!("**failed**: {why}"),
@@ -61,7 +61,12 @@ impl Report {
 
     /// Adds what a step left.
     pub(crate) fn add(&mut self, title: &str, outcome: Outcome, body: impl Into<String>) {
-        self.timed(title, outcome, body.into(), Duration::ZERO);
+        self.put(title, outcome, body.into(), 0.0);
+    }
+
+    /// Seconds since the start.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
     }
 
     /// Runs a step, says so on the terminal, and adds what it left.
@@ -71,11 +76,16 @@ impl Report {
         let (outcome, body) =
             step().unwrap_or_else(|error| (Outcome::Failed(format!("{error:#}")), String::new()));
         eprintln!("   {} ({:.1} s)", outcome.text(), start.elapsed().as_secs_f64());
-        self.timed(title, outcome, body, start.elapsed());
+        self.put(title, outcome, body, start.elapsed().as_secs_f64());
     }
 
-    fn timed(&mut self, title: &str, outcome: Outcome, body: String, time: Duration) {
-        self.sections.push(Section { title: title.to_owned(), outcome, seconds: time.as_secs_f64(), body });
+    /// Adds what a step left, or what is known by now of one that was added before.
+    pub(crate) fn put(&mut self, title: &str, outcome: Outcome, body: String, seconds: f64) {
+        let new = Section { title: title.to_owned(), outcome, seconds, body };
+        match self.sections.iter_mut().find(|section| section.title == title) {
+            Some(section) => *section = new,
+            None => self.sections.push(new),
+        }
         if let Err(error) = self.write() {
             eprintln!("   the results so far cannot be written to {}: {error}", self.file.display());
         }

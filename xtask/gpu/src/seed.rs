@@ -13,7 +13,7 @@ use resnet_train::trainer::{Event, Outcome as Ended, Trainer};
 
 use crate::Target;
 use crate::programs::Programs;
-use crate::report::{Outcome, Report};
+use crate::report::Outcome;
 use crate::training::open;
 
 /// What the run must reach, and how fast it is wanted to be, in seconds: an epoch, and all of it after start-up.
@@ -21,13 +21,11 @@ const ACCURACY: f64 = 0.914;
 const EPOCH_SECONDS: f64 = 0.5;
 const SECONDS: f64 = 5.0;
 
-pub(crate) fn run_all(report: &mut Report, target: Target, programs: &Programs) {
-    for (name, precision) in [("bf16", Precision::Bf16), ("f16", Precision::F16)] {
-        report.step(&format!("The tutorial's run, {name}"), || run(target, programs, precision));
-    }
-}
+/// Types of activations that the run is made with.
+pub(crate) const PRECISIONS: [&str; 2] = ["bf16", "f16"];
 
-fn run(target: Target, programs: &Programs, precision: Precision) -> Result<(Outcome, String)> {
+pub(crate) fn run(target: Target, programs: &Programs, precision: &str) -> Result<(Outcome, String)> {
+    let precision = if precision == "f16" { Precision::F16 } else { Precision::Bf16 };
     let (mut recipe, data) = match target {
         Target::Device(_) => {
             let mut recipe = Recipe::load("d2l-fashion-mnist-96")?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::Target;
+use crate::apart::LEAST;
 use crate::programs::{Clock, Programs, run};
 use crate::report::{Outcome, Report, block};
 
@@ -73,20 +74,39 @@ fn lend(command: &mut Command, target: Target) {
     }
 }
 
-pub(crate) fn run_all(report: &mut Report, target: Target, programs: &Programs, clock: &Clock) {
+/// Longest for one suite on a device. The emulator takes its time.
+fn limit(target: Target, clock: &Clock, share: f64) -> Duration {
+    let left = clock.left_of(share);
+    if target == Target::Emulator { left } else { left.min(Duration::from_secs(90)) }
+}
+
+/// All suites, within this share of the time.
+pub(crate) fn run_all(report: &mut Report, target: Target, programs: &Programs, clock: &Clock, share: f64) {
     for suite in SUITES {
         if target == Target::Emulator && suite.kernel == "cudnn" {
             report.add(suite.title, Outcome::left_out("cuDNN runs on no emulator"), "");
             continue;
         }
-        report.step(suite.title, || {
-            run_suite(programs, target, &suite, clock.left().min(Duration::from_secs(90)))
-        });
+        let limit = limit(target, clock, share);
+        if limit < LEAST {
+            report.add(suite.title, Outcome::left_out("the time for suites was over"), "");
+            continue;
+        }
+        report.step(suite.title, || run_suite(programs, target, &suite, limit));
     }
 }
 
 /// NVIDIA's checker of memory accesses over the smallest cases; where it is not installed, guard words of our own around every tensor.
-pub(crate) fn memory(programs: &Programs, target: Target, clock: &Clock) -> Result<(Outcome, String)> {
+pub(crate) fn memory(
+    programs: &Programs,
+    target: Target,
+    clock: &Clock,
+    share: f64,
+) -> Result<(Outcome, String)> {
+    let limit = limit(target, clock, share);
+    if limit < LEAST {
+        return Ok((Outcome::left_out("the time was over"), String::new()));
+    }
     let tests = programs.file("gpu-tests")?;
     let tool = if target == Target::Emulator { None } else { find_sanitizer() };
     let (mut command, filters, what) = match &tool {
@@ -103,7 +123,7 @@ pub(crate) fn memory(programs: &Programs, target: Target, clock: &Clock) -> Resu
     command.arg("--test-threads=1").args(filters);
     lend(&mut command, target);
     command.env("RESNET_CONFORMANCE_CASES", if target == Target::Emulator { "2" } else { "4" });
-    let output = run(&mut command, clock.left().min(Duration::from_secs(90)))?;
+    let output = run(&mut command, limit)?;
     let outcome = if output.success { Outcome::Passed } else { Outcome::Failed("see below".to_owned()) };
     let said = block(&output.tail(if output.success { 3 } else { 60 }));
     Ok((outcome, format!("By {what}.\n\n{said}")))

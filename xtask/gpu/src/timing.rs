@@ -9,140 +9,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use resnet_core::op::{LossScale, Optimizer, StepScalars};
-use resnet_core::{Backend, DType, Executor, LowerOptions, Params, Pass, RecordingKey, TrainingStep, init};
+use resnet_core::{Backend, Executor, LowerOptions, Params, Pass, RecordingKey, TrainingStep, init};
 use resnet_cuda::CudaBackend;
 use resnet_cuda::choice::Choice;
 use resnet_cuda::choice::ways::Tuning;
 
 use crate::Target;
+use crate::cases::{Case, Precision};
 use crate::programs::{Clock, Programs};
-use crate::report::{Outcome, Report};
 use crate::torch;
 use crate::training::{open, spec, synthetic};
-
-/// What numbers are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Precision {
-    Bf16,
-    F16,
-    /// f32 whose products are rounded to tf32.
-    Tf32,
-    F32,
-}
-
-impl Precision {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Precision::Bf16 => "bf16",
-            Precision::F16 => "f16",
-            Precision::Tf32 => "tf32",
-            Precision::F32 => "f32",
-        }
-    }
-
-    fn dtype(self) -> DType {
-        match self {
-            Precision::Bf16 => DType::Bf16,
-            Precision::F16 => DType::F16,
-            Precision::Tf32 | Precision::F32 => DType::F32,
-        }
-    }
-}
-
-/// One row of the table.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Case {
-    pub(crate) arch: &'static str,
-    pub(crate) channels: usize,
-    pub(crate) size: usize,
-    pub(crate) classes: usize,
-    pub(crate) batch: usize,
-    pub(crate) precision: Precision,
-    pub(crate) infer: bool,
-    /// What PyTorch's best is to be beaten by.
-    pub(crate) goal: f64,
-    /// PyTorch's ways for this row.
-    pub(crate) ways: &'static [&'static str],
-    /// Whether each choice of our kernels is timed, and not only the usual one.
-    pub(crate) choices: bool,
-}
-
-const ALL: &[&str] = &["eager", "graph", "default", "reduce-overhead", "max-autotune"];
-const SOME: &[&str] = &["eager", "graph", "reduce-overhead"];
-
-const RESNET50: Case = Case {
-    arch: "resnet50",
-    channels: 3,
-    size: 224,
-    classes: 1000,
-    batch: 256,
-    precision: Precision::Bf16,
-    infer: false,
-    goal: 1.25,
-    ways: ALL,
-    choices: true,
-};
-const RESNET18: Case = Case { arch: "resnet18", channels: 1, size: 96, classes: 10, goal: 1.5, ..RESNET50 };
-
-/// The rows, the most important first: time may not suffice for all.
-const CASES: [Case; 7] = [
-    RESNET50,
-    RESNET18,
-    Case { infer: true, goal: 1.3, choices: false, ..RESNET50 },
-    Case { infer: true, batch: 1, goal: 1.0, ways: SOME, choices: false, ..RESNET50 },
-    Case { precision: Precision::F16, goal: 1.3, ways: SOME, choices: false, ..RESNET50 },
-    Case { precision: Precision::Tf32, batch: 128, goal: 1.1, ways: SOME, choices: false, ..RESNET50 },
-    Case { precision: Precision::F32, batch: 128, goal: 1.1, ways: SOME, choices: false, ..RESNET50 },
-];
-
-const TINY: Case = Case {
-    arch: "resnet20-cifar",
-    size: 8,
-    classes: 10,
-    batch: 2,
-    goal: 1.0,
-    ways: &["eager"],
-    choices: false,
-    ..RESNET50
-};
-
-/// For a rehearsal.
-const SMALL: [Case; 4] = [
-    Case { choices: true, ..TINY },
-    Case { precision: Precision::F16, ..TINY },
-    Case { precision: Precision::Tf32, ..TINY },
-    Case { infer: true, precision: Precision::F32, ..TINY },
-];
-
-impl Case {
-    pub(crate) fn title(&self) -> String {
-        let mode = if self.infer { "inference" } else { "training" };
-        let Case { arch, channels, size, batch, precision, .. } = self;
-        format!("{arch} {channels}×{size}² batch {batch} {} {mode}", precision.name())
-    }
-}
-
-pub(crate) fn table(
-    report: &mut Report,
-    target: Target,
-    only: Option<&str>,
-    programs: &Programs,
-    python: &Path,
-    clock: &Clock,
-) {
-    let cases = match target {
-        Target::Device(_) => &CASES[..],
-        Target::Emulator => &SMALL[..],
-    };
-    for case in cases.iter().filter(|case| only.is_none_or(|text| case.title().contains(text))) {
-        let title = case.title();
-        if clock.left() < Duration::from_secs(10) {
-            report.add(&title, Outcome::left_out("the time was over"), "");
-            continue;
-        }
-        report.step(&title, || side_by_side(target, case, programs, python, clock));
-    }
-}
 
 /// How kernels are chosen where a row compares choices; the first is the usual one.
 const CHOICES: [(&str, Option<(Choice, bool)>); 4] = [
@@ -152,68 +28,52 @@ const CHOICES: [(&str, Option<(Choice, bool)>); 4] = [
     ("cuDNN or own, gradients of weights may be 16 bits", Some((Choice::Auto, true))),
 ];
 
-fn side_by_side(
+/// The round of a row in which choices of our own kernels are timed, and none of PyTorch's ways.
+pub(crate) const OWN_CHOICES: &str = "choices";
+
+/// Seconds of a step, or why there are none.
+pub(crate) type Seconds = std::result::Result<f64, String>;
+
+/// What was measured of a row.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Measured {
+    /// Ours, each time it was timed.
+    pub(crate) ours: Vec<f64>,
+    /// PyTorch, by its way.
+    pub(crate) theirs: Vec<(String, Seconds)>,
+    /// Ours with other choices of kernels.
+    pub(crate) choices: Vec<(String, Seconds)>,
+    /// Which kernels were chosen.
+    pub(crate) chosen: Vec<String>,
+}
+
+/// Times ours, and PyTorch in some of its ways.
+pub(crate) fn measure(
     target: Target,
     case: &Case,
+    ways: &[String],
     programs: &Programs,
     python: &Path,
     clock: &Clock,
-) -> Result<(Outcome, String)> {
+) -> Result<Measured> {
     let enough = Duration::from_secs(if target == Target::Emulator { 0 } else { 1 });
-    let rate = |seconds: f64| case.batch as f64 / seconds;
-    let row =
-        |what: &str, seconds: f64| format!("| {what} | {:.3} | {:.0} |\n", 1e3 * seconds, rate(seconds));
-    let mut text = String::new();
-    if case.choices {
+    let mut measured = Measured::default();
+    let seconds = |seconds: Result<f64>| seconds.map_err(|error| format!("{error:#}"));
+    if ways.iter().any(|way| way == OWN_CHOICES) {
         for (name, choice) in &CHOICES[1..] {
-            match Stepper::new(target, case, *choice).and_then(|mut stepper| stepper.seconds(enough)) {
-                Ok(seconds) => text.push_str(&row(&format!("resnet, {name}"), seconds)),
-                Err(error) => {
-                    let why = format!("{error:#}").replace(['\n', '|'], " ");
-                    text.push_str(&format!("| resnet, {name} | {why} | |\n"));
-                }
-            }
+            let timed = Stepper::new(target, case, *choice).and_then(|mut stepper| stepper.seconds(enough));
+            measured.choices.push(((*name).to_owned(), seconds(timed)));
         }
     }
     let mut stepper = Stepper::new(target, case, CHOICES[0].1)?;
-    let mut ours = vec![stepper.seconds(enough)?];
-    let mut best: Option<f64> = None;
-    for &way in case.ways {
-        let seconds = torch::one(target, case, way, programs, python, clock);
-        ours.push(stepper.seconds(enough)?);
-        match seconds {
-            Ok(seconds) => {
-                best = Some(best.map_or(seconds, |best| best.min(seconds)));
-                text.push_str(&row(&format!("PyTorch, {}", torch::name(way)), seconds));
-            }
-            Err(error) => {
-                let why = format!("{error:#}").replace(['\n', '|'], " ");
-                text.push_str(&format!("| PyTorch, {} | {why} | |\n", torch::name(way)));
-            }
-        }
+    measured.ours.push(stepper.seconds(enough)?);
+    for way in ways.iter().filter(|way| *way != OWN_CHOICES) {
+        let timed = torch::one(target, case, way, programs, python, clock);
+        measured.theirs.push((way.clone(), seconds(timed)));
+        measured.ours.push(stepper.seconds(enough)?);
     }
-    ours.sort_by(f64::total_cmp);
-    let median = ours[ours.len() / 2];
-    let mut text = format!(
-        "| | ms per step | pictures per second |\n|---|--:|--:|\n{}{text}\nOurs was timed {} times, {:.3} to {:.3} ms.\n",
-        row("resnet", median),
-        ours.len(),
-        1e3 * ours[0],
-        1e3 * ours[ours.len() - 1]
-    );
-    for line in stepper.backend.chosen() {
-        let ms = line.ms.map_or_else(String::new, |ms| format!(", {ms:.3} ms"));
-        text.push_str(&format!("- {}: {}{ms}\n", line.task, line.way));
-    }
-    let outcome = match best {
-        Some(best) => {
-            let ratio = best / median;
-            text.push_str(&format!("\n{ratio:.2} × PyTorch's best; {:.2} × is the aim.\n", case.goal));
-            Outcome::Passed
-        }
-        None => Outcome::left_out("PyTorch gave no time to compare with"),
-    };
-    Ok((outcome, text))
+    measured.chosen = stepper.backend.choices();
+    Ok(measured)
 }
 
 /// A step of ours that can be timed again and again.

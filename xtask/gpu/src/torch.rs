@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::Target;
+use crate::cases::Case;
 use crate::programs::{Clock, Programs, run};
-use crate::timing::Case;
 
 /// One of PyTorch's ways, for people.
 pub(crate) fn name(way: &str) -> String {

@@ -2,7 +2,7 @@
 //! A backend that offers neither refuses by name.
 
 use proptest::prelude::*;
-use resnet_core::op::{Gather, Ingest, LossScale, LossScaleState, Pick, StepScalars};
+use resnet_core::op::{Gather, Ingest, LossScale, LossScaleState, Optimizer, Pick, StepScalars};
 use resnet_core::{Backend, DType, Error, TensorDesc};
 
 use super::{hold, text};
@@ -100,28 +100,36 @@ fn window(
     out
 }
 
-/// [`Backend::scale_loss`] and [`Backend::adapt_loss_scale`] follow [`LossScale`] to the bit, step after step.
+/// [`Backend::scale_loss`] and [`Backend::adapt_loss_scale`] follow [`LossScale`] to the bit, step after step: the scale, and the bias
+/// corrections of the steps that were not left out.
 pub fn loss_scale_follows_its_rule<B: Backend>(make: impl Fn() -> B) {
     let mut backend = make();
     let norms = prop::collection::vec(
         prop_oneof![4 => Just(1.5f32), 1 => Just(f32::INFINITY), 1 => Just(f32::NAN), 1 => Just(f32::NEG_INFINITY)],
         1..12,
     );
-    hold("the loss scale follows its rule", (norms, 1..4u32, 0..=120i32), |(norms, interval, exponent)| {
+    let optimizers = [
+        Optimizer::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 },
+        Optimizer::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 },
+        Optimizer::AdamW { beta1: 0.0, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 },
+    ];
+    let given = (norms, 1..4u32, 0..=120i32, (0..3usize, 1..5000u64));
+    hold("the loss scale follows its rule", given, |(norms, interval, exponent, (optimizer, start))| {
+        let optimizer = optimizers[*optimizer];
         let rule = LossScale { interval: *interval, ..LossScale::default() };
         let first = LossScaleState { scale: 2f32.powi(*exponent + 7), ..LossScaleState::default() };
         let mut wanted = first;
         let mut state = backend.put(LossScale::desc(), &first.to_array()).map_err(text)?;
-        for &value in norms {
-            let given = StepScalars { grad_scale: 0.5, ..StepScalars::default() };
+        for (t, &value) in (*start..).zip(norms) {
+            let given = StepScalars { grad_scale: 0.5, ..StepScalars::of_step(&optimizer, t) };
             let mut scalars = backend.put(StepScalars::desc(), &given.to_array()).map_err(text)?;
             let norm = backend.put(TensorDesc::table(1, 1), &[value]).map_err(text)?;
-            match backend.scale_loss(&state, &mut scalars) {
+            match backend.scale_loss(&optimizer, &state, &mut scalars) {
                 Err(Error::Unsupported { .. }) => return Ok(()),
                 answer => answer.map_err(text)?,
             }
             let got = backend.get(StepScalars::desc(), &scalars).map_err(text)?;
-            let scaled = StepScalars { grad_scale: 0.5 * wanted.scale, unscale: 1.0 / wanted.scale, ..given };
+            let scaled = wanted.scaled(&optimizer, given);
             if got != scaled.to_array() {
                 return Err(format!("scalars {got:?}; {scaled:?} wanted"));
             }

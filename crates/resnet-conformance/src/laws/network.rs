@@ -7,6 +7,7 @@ use resnet_core::{Backend, DType, Freeze, FrozenNorms};
 
 use super::{cases, hold_cases, text};
 use crate::bound::U;
+use crate::noisy::{Computation, Spread};
 use crate::strategy::networks::{self, tiny};
 use crate::strategy::seed;
 use crate::training::{Training, compare_freezing, compare_fusion};
@@ -76,7 +77,7 @@ fn fine_tune<B: Backend>(
         let freeze = freeze.map_err(text)?.unwrap_or_default();
         let training = Training { graph, rule, lr, seed: 20_151_210, freeze, dtype };
         let got = training.run(&mut make()).map_err(text)?;
-        training.spread().map_err(text)?.explain(&got, U, U)
+        Spread::of(&training).map_err(text)?.explain(&got, U, U)
     };
     if let Err(error) = result() {
         panic!("three steps of {}: {error}", spec.arch);

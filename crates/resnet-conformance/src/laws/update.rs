@@ -77,9 +77,8 @@ impl Case for Update {
         for form in &self.params {
             params.push(form.param(backend, &self.rule, data)?);
         }
-        let (correction1, correction2) = self.rule.bias_corrections(self.t);
         let lr = data.between(1e-3, 0.5);
-        let mut scalars = StepScalars { lr, correction1, correction2, ..StepScalars::default() };
+        let mut scalars = StepScalars { lr, ..StepScalars::of_step(&self.rule, self.t) };
         // A loss scale is a power of two.
         scalars.unscale = [1.0, 1.0 / 1024.0][data.below(2)];
         let norm = match self.norm {

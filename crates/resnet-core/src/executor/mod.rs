@@ -6,7 +6,7 @@ use buffers::Buffers;
 
 use crate::graph::Graph;
 use crate::lower::{LowerOptions, Mode, Program, Step, TensorId, lower};
-use crate::op::{Gather, Ingest, Metrics, Op, Pick, SoftmaxCrossEntropy, StepScalars, Targets};
+use crate::op::{Gather, Ingest, Metrics, Op, Optimizer, Pick, SoftmaxCrossEntropy, StepScalars, Targets};
 use crate::params::Params;
 use crate::plan::Plan;
 use crate::{Accumulate, Backend, DType, Error, HostData, HostDataMut, NodeId, Result, TensorDesc};
@@ -229,8 +229,8 @@ impl<B: Backend> Executor<B> {
     ///
     /// # Errors
     /// Device errors.
-    pub fn scale_loss(&mut self, backend: &mut B, state: &B::Buffer) -> Result<()> {
-        backend.scale_loss(state, &mut self.inputs.scalars)
+    pub fn scale_loss(&mut self, backend: &mut B, rule: &Optimizer, state: &B::Buffer) -> Result<()> {
+        backend.scale_loss(rule, state, &mut self.inputs.scalars)
     }
 
     /// Uploads activations as they are (f32, NHWC).

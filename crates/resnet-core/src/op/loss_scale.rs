@@ -1,3 +1,4 @@
+use super::{Optimizer, StepScalars};
 use crate::TensorDesc;
 
 /// How a loss scale follows the gradients: gradients of activations in half precision vanish below 6e-8 and overflow above 65504, so
@@ -8,7 +9,8 @@ use crate::TensorDesc;
 ///
 /// # Semantics
 /// A step with scale `s` multiplies the gradient of the loss by `s` and reads gradients divided by `s`
-/// ([`Backend::scale_loss`](crate::Backend::scale_loss)). Afterwards ([`Backend::adapt_loss_scale`](crate::Backend::adapt_loss_scale)):
+/// ([`Backend::scale_loss`](crate::Backend::scale_loss)), and Adam's bias corrections are those of `t − skipped`, since a step that was
+/// left out moved no moment. Afterwards ([`Backend::adapt_loss_scale`](crate::Backend::adapt_loss_scale)):
 /// ```text
 /// norm is not finite   s ← s · backoff;  good ← 0;  skipped ← skipped + 1      (update changed nothing)
 /// otherwise            good ← good + 1;  if good = interval: good ← 0, and s ← s · growth if that is finite
@@ -65,6 +67,21 @@ impl LossScaleState {
     }
 }
 
+impl LossScaleState {
+    /// The numbers of a step as they become under this state: the specification of
+    /// [`Backend::scale_loss`](crate::Backend::scale_loss).
+    pub fn scaled(&self, rule: &Optimizer, step: StepScalars) -> StepScalars {
+        let taken = StepScalars::of_step(rule, (step.step - self.skipped_steps) as u64);
+        StepScalars {
+            grad_scale: step.grad_scale * self.scale,
+            unscale: step.unscale / self.scale,
+            correction1: taken.correction1,
+            correction2: taken.correction2,
+            ..step
+        }
+    }
+}
+
 impl LossScale {
     /// The buffer of the state: a table of one row and four columns.
     pub fn desc() -> TensorDesc {
@@ -116,6 +133,19 @@ mod tests {
         ];
         assert_eq!(scales, wanted.map(|(scale, last)| (scale * k, last * k)));
         assert_eq!((state.skipped_steps, state.good_steps), (2.0, 1.0));
+    }
+
+    /// As PyTorch: `GradScaler.step` does not call an optimizer's step that overflowed, so Adam does not count it.
+    #[test]
+    fn steps_that_were_left_out_do_not_count_for_adam() {
+        let adam = Optimizer::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+        let state = LossScaleState { skipped_steps: 3.0, scale: 8.0, ..LossScaleState::default() };
+        let scaled = state.scaled(&adam, StepScalars { grad_scale: 0.25, ..StepScalars::of_step(&adam, 5) });
+        assert_eq!((scaled.correction1, scaled.correction2), adam.bias_corrections(2));
+        assert_eq!((scaled.grad_scale, scaled.unscale, scaled.step), (2.0, 0.125, 5.0));
+        let sgd = Optimizer::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+        let scaled = state.scaled(&sgd, StepScalars::of_step(&sgd, 5));
+        assert_eq!((scaled.correction1, scaled.correction2), (1.0, 1.0));
     }
 
     #[test]

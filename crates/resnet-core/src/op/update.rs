@@ -67,11 +67,24 @@ impl Optimizer {
         match *self {
             Optimizer::Sgd { .. } => (1.0, 1.0),
             Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. } => {
-                let c = |beta: f32| (1.0 - f64::from(beta).powf(t as f64)) as f32;
+                let c = |beta: f32| (1.0 - power(f64::from(beta), t)) as f32;
                 (c(beta1), c(beta2))
             }
         }
     }
+}
+
+/// `base` multiplied by itself, by squaring, so that a device that does the same gets the same bits.
+fn power(base: f64, mut exponent: u64) -> f64 {
+    let (mut result, mut square) = (1.0, base);
+    while exponent > 0 {
+        if exponent % 2 == 1 {
+            result *= square;
+        }
+        square *= square;
+        exponent /= 2;
+    }
+    result
 }
 
 /// The numbers that change every step. They live in a small device buffer, so that a recorded step can be replayed.
@@ -92,15 +105,24 @@ pub struct StepScalars {
     /// Undoes a loss scale: gradients, and the norm that is compared with `max_norm`, are multiplied by it as they are read.
     /// 1 where the loss is not scaled.
     pub unscale: f32,
+    /// The number of this step, from 1 on, steps that were left out among them; whole numbers up to 2²⁴.
+    /// By then the corrections of any β below 1 − 10⁻⁵ are 1 in f32.
+    pub step: f32,
 }
 
 impl StepScalars {
+    /// Step `t` of a rule, counted from 1, with everything else as by default.
+    pub fn of_step(rule: &Optimizer, t: u64) -> Self {
+        let (correction1, correction2) = rule.bias_corrections(t);
+        Self { correction1, correction2, step: t as f32, ..Self::default() }
+    }
+
     /// The buffer: a table of one row and eight columns.
     pub fn desc() -> TensorDesc {
         TensorDesc::table(1, 8)
     }
 
-    /// The buffer's content, in the order of the fields, then zeros.
+    /// The buffer's content, in the order of the fields.
     pub fn to_array(&self) -> [f32; 8] {
         [
             self.lr,
@@ -110,7 +132,7 @@ impl StepScalars {
             self.grad_scale,
             self.max_norm,
             self.unscale,
-            0.0,
+            self.step,
         ]
     }
 
@@ -124,6 +146,7 @@ impl StepScalars {
             grad_scale: a[4],
             max_norm: a[5],
             unscale: a[6],
+            step: a[7],
         }
     }
 }
@@ -138,6 +161,7 @@ impl Default for StepScalars {
             grad_scale: 1.0,
             max_norm: f32::INFINITY,
             unscale: 1.0,
+            step: 1.0,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The loss scale, kept on the device.
 
-use resnet_core::op::{LossScale, StepScalars};
+use resnet_core::op::{LossScale, Optimizer, StepScalars};
 use resnet_core::{Result, TensorDesc};
 
 use crate::buffer::{Buffer, address, written};
@@ -10,6 +10,8 @@ crate::args! {
     struct ScaleLossArgs {
         state: u64,
         scalars: u64,
+        beta1: f32,
+        beta2: f32,
     }
 
     struct AdaptLossScaleArgs {
@@ -25,11 +27,23 @@ crate::args! {
 const ONE_THREAD: Geometry = Geometry { grid: [1, 1, 1], block: [1, 1, 1], shared_bytes: 0 };
 
 /// Before a step.
-pub(crate) fn scale(engine: &mut Engine, state: &Buffer, scalars: &mut Buffer) -> Result<()> {
+pub(crate) fn scale(
+    engine: &mut Engine,
+    rule: &Optimizer,
+    state: &Buffer,
+    scalars: &mut Buffer,
+) -> Result<()> {
     const OP: &str = "scale_loss";
+    // SGD has no corrections: those of β = 0 are 1.
+    let (beta1, beta2) = match *rule {
+        Optimizer::Sgd { .. } => (0.0, 0.0),
+        Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. } => (beta1, beta2),
+    };
     let args = ScaleLossArgs {
         state: address(OP, "state", state, &LossScale::desc())?,
         scalars: written(OP, "scalars", scalars, &StepScalars::desc())?,
+        beta1,
+        beta2,
     };
     engine.launch("scale_loss", ONE_THREAD, &args)
 }

@@ -96,7 +96,7 @@ struct Queues {
     /// The stream that works as early as it may.
     hurried: Option<usize>,
     error: c_int,
-    /// What was done, in order: `copy 8192`, `launch`, by stream.
+    /// What was done, in order: `copy 8192`, `launch`, `graph`, by stream.
     log: String,
 }
 
@@ -132,7 +132,8 @@ impl Queues {
                 let what = match &work {
                     Work::Copy(_, _, bytes) => format!("copy {bytes}"),
                     Work::Write(_, bytes) => format!("write {}", bytes.len()),
-                    Work::Launch(..) | Work::Graph(_) => "launch".into(),
+                    Work::Launch(..) => "launch".into(),
+                    Work::Graph(_) => "graph".into(),
                     _ => "other".into(),
                 };
                 self.log.push_str(&format!("{stream} {what}\n"));

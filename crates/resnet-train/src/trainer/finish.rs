@@ -64,7 +64,8 @@ impl<B: Backend> Trainer<B> {
     }
 
     fn test(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<Option<Evaluation>> {
-        evaluate(&mut self.backend, &mut self.test_net, &mut self.params, &self.test_feed, |done, total| {
+        let Self { backend, test_net, params, test_feed, test_key, .. } = self;
+        evaluate(backend, test_net, params, test_feed, *test_key, |done, total| {
             observer.on(&Event::Testing { done, total });
             done == total || !stop()
         })

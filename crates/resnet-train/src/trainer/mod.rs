@@ -54,6 +54,8 @@ pub struct Trainer<B: Backend> {
     /// What was recorded, by what it does besides what it reads from the device: network, rule, and which parameters move are
     /// fixed for the life of a trainer.
     recordings: HashMap<Pass, RecordingKey>,
+    /// The same for a batch of an evaluation.
+    test_key: RecordingKey,
     run: Option<Run>,
 }
 
@@ -160,16 +162,13 @@ impl<B: Backend> Trainer<B> {
         Ok(())
     }
 
-    /// The numbers of the step to come.
+    /// The numbers of the step to come. Which steps were left out is known on the device alone.
     fn scalars(&self) -> StepScalars {
-        let (correction1, correction2) = self.training.rule().bias_corrections(self.at.step + 1);
         StepScalars {
             lr: self.lr(self.at.step) as f32,
-            correction1,
-            correction2,
             grad_scale: 1.0 / self.recipe.train.micro_batches as f32,
             max_norm: self.recipe.train.clip_norm.map_or(f32::INFINITY, |v| v as f32),
-            ..StepScalars::default()
+            ..StepScalars::of_step(self.training.rule(), self.at.step + 1)
         }
     }
 

@@ -85,6 +85,7 @@ impl<B: Backend> Trainer<B> {
             horizon: Horizon { steps_per_epoch, total_steps },
             window: Window::default(),
             recordings: HashMap::new(),
+            test_key: backend.new_recording(),
             at: Position::default(),
             lacks_start,
             run: None,
