@@ -3,6 +3,7 @@
 mod common;
 
 use resnet_cuda::args::Packed;
+use resnet_cuda::compile::Unit;
 use resnet_cuda::kernels;
 use resnet_cuda::machine::emulator::Emulator;
 use resnet_cuda::machine::{Launch, Machine, Memory};
@@ -17,6 +18,7 @@ fn emulator() -> Emulator {
 
 resnet_cuda::args! {
     struct Source { raw: u64, affine: u64, residual: u64, residual_affine: u64, relu: u32, unused: u32, }
+    struct Twice { x: u64, n: u32, unused: u32, }
     struct CombineArgs { x: Source, z: u64, partials: u64, rows: u32, c: u32, rows_per_tile: u32, vector: u32, }
 }
 
@@ -61,4 +63,31 @@ fn a_kernel_runs() {
         error.to_string().contains("combine_f32 wrote outside a buffer of 12 bytes, at byte 12"),
         "{error}"
     );
+}
+
+/// Numbers behind a buffer that are read, changed and written back show too: here the fourth of a vector of three.
+#[test]
+fn what_is_changed_in_place_behind_a_buffer_shows() {
+    let mut machine = emulator();
+    let twice = Unit {
+        name: "twice.cu",
+        text: "#include \"types.cuh\"\n\
+               struct Args { float* x; unsigned n, unused; };\n\
+               KERNEL(twice, Args, 32) { if (threadIdx.x < args.n) args.x[threadIdx.x] *= 2.0f; }\n",
+        headers: &kernels::HEADERS,
+        macros: vec![],
+    };
+    machine.load(&twice).expect("compiles");
+    let x = floats(&mut machine, &[1.0, 2.0, 3.0]);
+    let launch = |n: u32| Launch {
+        kernel: "twice".into(),
+        grid: [1, 1, 1],
+        block: [32, 1, 1],
+        shared_bytes: 0,
+        args: Packed::of(&Twice { x: x.address(), n, unused: 0 }),
+    };
+    machine.launch(&launch(3)).expect("stays inside");
+    let error = machine.launch(&launch(4)).expect_err("writes outside").to_string();
+    // The first byte of the NaN stays; what makes it quiet is in the third.
+    assert!(error.contains("twice wrote outside a buffer of 12 bytes, at byte 14"), "{error}");
 }

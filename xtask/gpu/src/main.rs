@@ -158,6 +158,7 @@ const ORDER: [(Part, f64); 7] = [
 /// Runs everything and writes the results. Whether nothing failed.
 fn check(args: &Args) -> Result<bool> {
     if let Some(folder) = &args.carry {
+        Programs::find(args.programs.as_deref())?.verify()?;
         return seed::carry(folder).map(|()| true);
     }
     let clock = Clock::start(Duration::from_secs_f64(60.0 * args.minutes.clamp(0.0, 600.0)));

@@ -31,7 +31,7 @@ pub(crate) fn run(target: Target, programs: &Programs, precision: &str) -> Resul
             let mut recipe = Recipe::load("d2l-fashion-mnist-96")?;
             let carried = programs.folder("fashion-mnist");
             recipe.data.dir = carried.is_dir().then_some(carried);
-            let data = recipe.open_data().context("gpu-pack carries the set where it is there")?;
+            let data = recipe.open_data().context("`cargo xtask gpu-pack` carries the set")?;
             recipe.run.eval_batch = Some(500);
             (recipe, data)
         }
@@ -90,16 +90,10 @@ pub(crate) fn run(target: Target, programs: &Programs, precision: &str) -> Resul
     Ok((outcome, text))
 }
 
-/// Copies the set, compressed as it is published. Where it is not here, says so.
+/// Copies the set, compressed as it is published.
 pub(crate) fn carry(folder: &Path) -> Result<()> {
     let set = Known::FashionMnist;
-    let from = match set.find(None) {
-        Ok(from) => from,
-        Err(error) => {
-            println!("the tutorial's run will be left out: {error}");
-            return Ok(());
-        }
-    };
+    let from = set.find(None)?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for file in set.files() {
         let path = file.path_in(&from);

@@ -127,8 +127,18 @@ impl Kernel {
 /// Bytes in front of and behind every allocation that nobody may write.
 const GUARD: usize = 256;
 
-/// What the guards hold. As a float it is NaN, so that a read beside an allocation shows too.
-const GUARD_BYTE: u8 = 0xff;
+/// What the guards hold: as f32 and bf16 signalling NaNs, as f16 a NaN, so that a read beside an allocation shows.
+/// A quiet NaN would come through arithmetic as it was, and an element that is read, changed and written back would not show;
+/// every operation makes a signalling one quiet. Half precision is converted, which gives another NaN.
+const GUARDS: [u8; GUARD] = {
+    let mut bytes = [0; GUARD];
+    let mut i = 0;
+    while i < GUARD {
+        bytes[i] = [0xa1, 0x7f][i % 2];
+        i += 1;
+    }
+    bytes
+};
 
 /// An allocation with its guards.
 pub(super) struct Block {
@@ -152,9 +162,9 @@ impl Block {
         let start = NonNull::new(unsafe { alloc(layout) })?;
         // SAFETY: guard, content and guard are exactly the `bytes + 2 * GUARD` bytes allocated above.
         unsafe {
-            start.write_bytes(GUARD_BYTE, GUARD);
+            start.copy_from_nonoverlapping(NonNull::from(&GUARDS).cast(), GUARD);
             start.add(GUARD).write_bytes(0, bytes);
-            start.add(GUARD + bytes).write_bytes(GUARD_BYTE, GUARD);
+            start.add(GUARD + bytes).copy_from_nonoverlapping(NonNull::from(&GUARDS).cast(), GUARD);
         }
         *given.lock().unwrap_or_else(PoisonError::into_inner) += bytes;
         Some(Block { start, layout, bytes, given })
@@ -206,7 +216,7 @@ impl Block {
             // SAFETY: both calls below name one of the two guards of the allocation, initialised when it was made. No kernel runs.
             unsafe { std::slice::from_raw_parts(self.start.add(from).as_ptr(), GUARD) }
         };
-        let first_wrong = |guard: &[u8]| guard.iter().position(|&byte| byte != GUARD_BYTE);
+        let first_wrong = |guard: &[u8]| guard.iter().zip(GUARDS).position(|(&byte, wanted)| byte != wanted);
         let (front, back) = (guard(0), guard(GUARD + self.bytes));
         let front = first_wrong(front).map(|i| i as isize - GUARD as isize);
         front.or_else(|| first_wrong(back).map(|i| (self.bytes + i) as isize))
