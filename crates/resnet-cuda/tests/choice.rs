@@ -69,6 +69,17 @@ fn bf16_and_f16_on_warpgroups_are_those_on_ordinary_units() {
     agree(Choice::Wgmma, DType::F16, &ends_of_blocks);
 }
 
+/// cuDNN runs on no emulator, so this takes a device.
+#[test]
+fn bf16_and_f32_by_cudnn_are_those_on_ordinary_units() {
+    if !std::env::var("RESNET_TEST_MACHINE").is_ok_and(|named| named.starts_with("gpu")) {
+        eprintln!("SKIPPED: cuDNN takes a device, which RESNET_TEST_MACHINE=gpu0 names");
+        return;
+    }
+    agree(Choice::Cudnn, DType::Bf16, &usual());
+    agree(Choice::Cudnn, DType::F32, &usual());
+}
+
 #[test]
 fn tf32_on_tensor_cores_is_f32_on_ordinary_units_for_numbers_that_tf32_holds() {
     agree(Choice::Tf32, DType::F32, &usual());

@@ -137,7 +137,7 @@ fn the_update_writes_what_would_be_packed() {
             let desc = op.w_desc();
             let momentum = if i % 2 == 0 { 0.9 } else { 0.0 };
             let rule = Optimizer::Sgd { momentum, nesterov: false, weight_decay: 0.01 };
-            let mut params = [Param {
+            let mut param = || Param {
                 desc,
                 kind: ParamKind::ConvWeight,
                 value: put(backend, desc, &numbers(desc.len(), 3)),
@@ -145,7 +145,9 @@ fn the_update_writes_what_would_be_packed() {
                 states: [Some(put(backend, desc, &numbers(desc.len(), 5))), None],
                 decay: true,
                 lr_scale: 1.0,
-            }];
+            };
+            // No convolution reads the second, so it has no copies and is updated in rows.
+            let mut params = [param(), param()];
             let before = both_ways(backend, &op, &params[0].value);
             assert_eq!(packs(&launched), 2);
 
@@ -156,6 +158,10 @@ fn the_update_writes_what_would_be_packed() {
             assert_eq!(packs(&launched), 2, "{op:?} arranged its weights again");
 
             let values = get(backend, desc, &params[0].value);
+            assert!(values == get(backend, desc, &params[1].value), "{op:?}: copies change the update");
+            let [velocity, wanted] =
+                [0, 1].map(|i| get(backend, desc, params[i].states[0].as_ref().expect("has one")));
+            assert!(velocity == wanted, "{op:?}: copies change the velocity");
             let fresh = put(backend, desc, &values);
             assert!(
                 both_ways(backend, &op, &fresh) == kept,

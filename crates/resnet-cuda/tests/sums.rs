@@ -47,7 +47,13 @@ fn sums<A: Pack>(
 }
 
 /// The second stage, with the block that [`Engine`](resnet_cuda) takes: 8 channels, and rows for as many tiles as there are, at most 128.
-fn finish(machine: &mut Emulator, kernel: &'static str, partials: &[f32], tiles: usize, c: usize) -> Vec<f64> {
+fn finish(
+    machine: &mut Emulator,
+    kernel: &'static str,
+    partials: &[f32],
+    tiles: usize,
+    c: usize,
+) -> Vec<f64> {
     let partials = floats(machine, partials);
     let rows = tiles.next_power_of_two().min(128) as u32;
     let shape = (kernel, c.div_ceil(8) as u32, [8, rows, 1]);
@@ -70,9 +76,14 @@ fn gradients_of_all_tiles_are_added() {
         for c in CHANNELS {
             let at = |i: usize| number(i / (2 * c), i % c, i / c % 2);
             let partials: Vec<f32> = (0..tiles * 2 * c).map(at).collect();
-            let wanted: Vec<f64> =
-                (0..2 * c).map(|i| (0..tiles).map(|tile| f64::from(number(tile, i % c, i / c))).sum()).collect();
-            assert_eq!(finish(machine, "finish_grad_sums", &partials, tiles, c), wanted, "{tiles} tiles, {c}");
+            let wanted: Vec<f64> = (0..2 * c)
+                .map(|i| (0..tiles).map(|tile| f64::from(number(tile, i % c, i / c))).sum())
+                .collect();
+            assert_eq!(
+                finish(machine, "finish_grad_sums", &partials, tiles, c),
+                wanted,
+                "{tiles} tiles, {c}"
+            );
         }
     }
 }

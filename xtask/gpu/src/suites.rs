@@ -17,23 +17,36 @@ struct Suite {
     title: &'static str,
     /// `RESNET_CUDA_KERNEL`.
     kernel: &'static str,
+    /// Tests it is about; all where none is named.
+    only: &'static [&'static str],
     skip: &'static [&'static str],
 }
 
 const fn suite(program: &'static str, title: &'static str, kernel: &'static str) -> Suite {
-    Suite { program, title, kernel, skip: &[] }
+    Suite { program, title, kernel, only: &[], skip: &[] }
 }
 
 /// Rounded to tf32, no convolution of f32 stays within f32's bounds; `choice-tests` holds it to numbers that tf32 has exactly.
 const NOT_TF32: &[&str] = &["conv2d", "train", "grouped_is_one", "padding_is_zeros", "add_is_set"];
 
 /// The most important first.
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 9] = [
     suite("gpu-tests", "Conformance suite on the device", "tensor"),
     suite("tensor-tests", "Tensor cores against f64", "tensor"),
-    suite("choice-tests", "Tensor cores against ordinary units", "tensor"),
+    Suite {
+        only: &["tensor_cores"],
+        ..suite("choice-tests", "Tensor cores against ordinary units", "tensor")
+    },
     suite("gpu-tests", "Conformance suite by cuDNN", "cudnn"),
-    suite("choice-tests", "cuDNN against ordinary units", "cudnn"),
+    Suite { only: &["cudnn"], ..suite("choice-tests", "cuDNN against ordinary units", "cudnn") },
+    Suite {
+        only: &["bf16::"],
+        ..suite("gpu-tests", "Conformance suite on Hopper's warpgroups, bf16", "wgmma")
+    },
+    Suite {
+        only: &["warpgroups"],
+        ..suite("choice-tests", "Hopper's warpgroups against ordinary units", "wgmma")
+    },
     suite("gpu-tests", "Conformance suite on ordinary units", "simt"),
     Suite { skip: NOT_TF32, ..suite("gpu-tests", "Conformance suite with tf32, convolutions apart", "tf32") },
 ];
@@ -46,7 +59,7 @@ fn run_suite(
 ) -> Result<(Outcome, String)> {
     let mut command = Command::new(programs.file(suite.program)?);
     // One test at a time: a stream that is captured does not like what other threads do to its device.
-    command.arg("--test-threads=1");
+    command.arg("--test-threads=1").args(suite.only);
     suite.skip.iter().for_each(|test| {
         command.args(["--skip", test]);
     });
