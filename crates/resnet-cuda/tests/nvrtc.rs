@@ -3,12 +3,13 @@
 //! No device and no driver are needed. `cargo xtask cuda-wheels` fetches what is.
 //! Without it these tests print `SKIPPED`; `RESNET_TEST_REQUIRE_NVRTC=1` makes that a failure.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
-use resnet_cuda::compile::{Arch, Cache, CompileError, Compiler, Unit, usage};
+use resnet_cuda::compile::{Arch, Cache, CompileError, Compiler, Cubin, Unit, usage};
 use resnet_cuda::kernels;
 use resnet_cuda::search::{Environment, Search};
 use resnet_cuda::tensor::Element;
@@ -38,6 +39,18 @@ fn compiler() -> Option<Compiler> {
     }
 }
 
+/// A unit's code. Tests run side by side and ask for the same kernels: whoever comes first compiles, the others wait for that one.
+fn cubin(compiler: &Compiler, unit: &Unit, arch: Arch) -> Cubin {
+    type Cell = OnceLock<Cubin>;
+    static KNOWN: Mutex<BTreeMap<(String, String), &'static Cell>> = Mutex::new(BTreeMap::new());
+    let cell: &'static Cell = {
+        let name = format!("{} {:?}", unit.name, unit.macros);
+        let mut known = KNOWN.lock().expect("no panic");
+        known.entry((name, arch.to_string())).or_insert_with(|| Box::leak(Box::default()))
+    };
+    cell.get_or_init(|| compiler.cubin(unit, arch).unwrap_or_else(|error| panic!("{error}"))).clone()
+}
+
 /// Runs a check on each item, on as many threads as there are processors, and reports the first failure.
 fn for_each<T: Sync>(items: &[T], check: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
@@ -55,7 +68,7 @@ fn for_each<T: Sync>(items: &[T], check: impl Fn(&T) + Sync) {
 
 /// Compiles a unit and says which of its kernels spill registers or keep something in local memory.
 fn spills(compiler: &Compiler, unit: &Unit, arch: Arch) -> Vec<String> {
-    let cubin = compiler.cubin(unit, arch).unwrap_or_else(|error| panic!("{error}"));
+    let cubin = cubin(compiler, unit, arch);
     assert!(cubin.code.starts_with(b"\x7fELF"), "{}", unit.name);
     assert!(!cubin.log.contains("warning"), "{}:\n{}", unit.name, cubin.log);
     // What the assembler says where it has to wait for each product of a warpgroup before the next.
@@ -96,7 +109,7 @@ fn every_unit_compiles_for_every_architecture_and_nothing_spills() {
 fn kernels_of_the_family_have_their_names_and_fit_a_multiprocessor() {
     let Some(compiler) = compiler() else { return };
     for_each(&Kernel::all(), |kernel| {
-        let cubin = compiler.cubin(&kernel.unit(), Arch::SM_90A).unwrap_or_else(|error| panic!("{error}"));
+        let cubin = cubin(&compiler, &kernel.unit(), Arch::SM_90A);
         let [usage] = usage(&cubin.log).try_into().expect("one kernel");
         assert_eq!(usage.kernel, kernel.name());
         // A multiprocessor has four times 16,384 registers; a warp has eights of them for each lane, and is in one of the four.
@@ -221,7 +234,7 @@ fn machine_code_has_the_instructions_that_are_meant() {
         ] {
             for arch in [Arch::SM_80, Arch::SM_90A] {
                 let kernel = Kernel { direction, element, tile: Tile::LARGE };
-                let cubin = compiler.cubin(&kernel.unit(), arch).unwrap_or_else(|error| panic!("{error}"));
+                let cubin = cubin(&compiler, &kernel.unit(), arch);
                 let sass = sass(&disassembler, &cubin.code);
                 let count = |what: &str| sass.lines().filter(|line| line.contains(what)).count();
                 let name = kernel.name();

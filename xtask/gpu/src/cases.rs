@@ -75,7 +75,7 @@ const CASES: [Case; 7] = [
     RESNET18,
     Case { infer: true, goal: 1.3, choices: false, ..RESNET50 },
     Case { infer: true, batch: 1, goal: 1.0, ways: SOME, choices: false, ..RESNET50 },
-    Case { precision: Precision::F16, goal: 1.3, ways: SOME, choices: false, ..RESNET50 },
+    Case { precision: Precision::F16, goal: 1.3, ways: SOME, ..RESNET50 },
     Case { precision: Precision::Tf32, batch: 128, goal: 1.1, ways: SOME, choices: false, ..RESNET50 },
     Case { precision: Precision::F32, batch: 128, goal: 1.1, ways: SOME, choices: false, ..RESNET50 },
 ];

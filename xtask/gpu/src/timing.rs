@@ -20,12 +20,24 @@ use crate::programs::{Clock, Programs};
 use crate::torch;
 use crate::training::{open, spec, synthetic};
 
-/// How kernels are chosen where a row compares choices; the first is the usual one.
-const CHOICES: [(&str, Option<(Choice, bool)>); 4] = [
-    ("as it is", None),
-    ("own kernels", Some((Choice::Tensor, false))),
-    ("cuDNN", Some((Choice::Cudnn, false))),
-    ("cuDNN or own, gradients of weights may be 16 bits", Some((Choice::Auto, true))),
+/// How kernels are chosen, and what cuDNN may narrow to 16 bits.
+#[derive(Clone, Copy)]
+struct Own {
+    choice: Choice,
+    gradients: bool,
+    norms: bool,
+}
+
+const fn own(choice: Choice, gradients: bool, norms: bool) -> Own {
+    Own { choice, gradients, norms }
+}
+
+/// Choices that a row compares with the usual one.
+const CHOICES: [(&str, Own); 4] = [
+    ("own kernels", own(Choice::Tensor, false, false)),
+    ("cuDNN", own(Choice::Cudnn, false, false)),
+    ("cuDNN or own, gradients of weights may be 16 bits", own(Choice::Auto, true, false)),
+    ("cuDNN or own, those and normalisations may be 16 bits", own(Choice::Auto, true, true)),
 ];
 
 /// The round of a row in which choices of our own kernels are timed, and none of PyTorch's ways.
@@ -60,12 +72,12 @@ pub(crate) fn measure(
     let mut measured = Measured::default();
     let seconds = |seconds: Result<f64>| seconds.map_err(|error| format!("{error:#}"));
     if ways.iter().any(|way| way == OWN_CHOICES) {
-        for (name, choice) in &CHOICES[1..] {
-            let timed = Stepper::new(target, case, *choice).and_then(|mut stepper| stepper.seconds(enough));
-            measured.choices.push(((*name).to_owned(), seconds(timed)));
+        for (name, own) in CHOICES {
+            let timed = Stepper::new(target, case, Some(own)).and_then(|mut stepper| stepper.seconds(enough));
+            measured.choices.push((name.to_owned(), seconds(timed)));
         }
     }
-    let mut stepper = Stepper::new(target, case, CHOICES[0].1)?;
+    let mut stepper = Stepper::new(target, case, None)?;
     measured.ours.push(stepper.seconds(enough)?);
     for way in ways.iter().filter(|way| *way != OWN_CHOICES) {
         let timed = torch::one(target, case, way, programs, python, clock);
@@ -91,14 +103,15 @@ const RULE: Optimizer = Optimizer::Sgd { momentum: 0.9, nesterov: false, weight_
 
 impl Stepper {
     /// Everything on the device, and three steps run: kernels compiled, ways tuned, the step recorded.
-    fn new(target: Target, case: &Case, choice: Option<(Choice, bool)>) -> Result<Self> {
+    fn new(target: Target, case: &Case, own: Option<Own>) -> Result<Self> {
         let spec = spec(case.arch, case.channels, case.size, case.classes)?;
         let mut backend = open(target)?;
         if case.precision == Precision::Tf32 {
             backend = backend.with_choice(Choice::Tf32);
         }
-        if let Some((choice, narrow_gradients)) = choice {
-            let tuning = Tuning { narrow_gradients, ..Tuning::of_environment()? };
+        if let Some(Own { choice, gradients, norms }) = own {
+            let tuning =
+                Tuning { narrow_gradients: gradients, narrow_norms: norms, ..Tuning::of_environment()? };
             backend = backend.with_choice(choice).with_tuning(tuning);
         }
         let graph = spec.build()?;
