@@ -172,7 +172,8 @@ impl Spread {
     /// # Errors
     /// What the computation returns.
     pub fn of<C: Computation>(computation: &C) -> resnet_core::Result<Self> {
-        let noisy: [fn(&C) -> resnet_core::Result<Vec<Named>>; N_RUNS] = [
+        type Run<C> = fn(&C) -> resnet_core::Result<Vec<Named>>;
+        let noisy: [Run<C>; N_RUNS] = [
             noisy::<C, 1>,
             noisy::<C, 2>,
             noisy::<C, 3>,
