@@ -61,7 +61,9 @@ pub(crate) fn avg_pool_backward<E: Element>(
     let dy = GradLoad::<E>::open(OP, dy, &op.y_desc())?;
     let (isa, window) = (engine.isa, Window::from(op));
     let dx = GradTarget::<E>::open(OP, isa, dx, &op.x_desc())?;
-    pools::backward(engine, &window, (n, c, tile_rows(op)), dy, dx, |under, value, out| {
+    // Larger tiles than forward, since each leaves sums behind that are as long as some of its rows.
+    let tile_rows = pass_tile_rows(c).max((op.h() * op.w() * n).div_ceil(16));
+    pools::backward(engine, &window, (n, c, tile_rows), dy, dx, |under, value, out| {
         load::add_scaled(isa, out, value, 1.0 / n_inside(&window, under.pixel));
     });
     Ok(())

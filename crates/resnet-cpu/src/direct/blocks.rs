@@ -92,6 +92,23 @@ impl<E> Cell<'_, E> {
         self.run(pixel..pixel + 1)
     }
 
+    /// The cell's rows at several pixels, which must come in their order.
+    ///
+    /// # Panics
+    /// If a pixel is not the cell's, or comes after a later one.
+    pub(crate) fn places<const N: usize>(&mut self, pixels: [Option<usize>; N]) -> [Option<&mut [E]>; N] {
+        let mut next = 0;
+        pixels.map(|pixel| {
+            let pixel = pixel?;
+            assert!(pixel >= next, "pixel {pixel} comes after a later one");
+            next = pixel + 1;
+            let rows: *mut [E] = self.at(pixel);
+            // SAFETY: `rows` was just made of memory that the cell borrows exclusively, as `self` is while what is returned lives.
+            // Rows of different pixels are different numbers, and the assertion lets no pixel in twice.
+            Some(unsafe { &mut *rows })
+        })
+    }
+
     /// The cell's rows at consecutive pixels: `pixels × pictures × c` numbers. More than one pixel only if the cell has all
     /// pictures, since only then do its rows follow each other.
     ///

@@ -14,6 +14,7 @@ pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod product;
 pub(crate) mod product_bf16;
+pub(crate) mod rows;
 pub(crate) mod sums;
 pub(crate) mod transpose;
 pub(crate) mod update;

@@ -52,9 +52,18 @@ macro_rules! each {
         $index!(4);
         $index!(5);
     };
+    (from the last $index:ident) => {
+        $index!(5);
+        $index!(4);
+        $index!(3);
+        $index!(2);
+        $index!(1);
+        $index!(0);
+    };
 }
 
-/// `out[i] = Σ_j matrix[i][j]·x[j]`, terms in the order of `j`.
+/// `out[i] = Σ_j matrix[i][j]·x[j]`, terms in the order of `j`; from the last one down where rows are polynomials that end with
+/// a one, since a sum that begins with a one has a multiplication less.
 ///
 /// # Safety
 /// The instructions of `L` must be there.
@@ -83,7 +92,11 @@ unsafe fn apply<L: Lanes, const N: usize, const KIND: usize>(x: [L; MOST]) -> [L
                             }
                         };
                     }
-                    each!(term);
+                    if KIND == INPUT {
+                        each!(from the last term);
+                    } else {
+                        each!(term);
+                    }
                     let _ = some;
                     out[$i] = sum;
                 }
@@ -94,137 +107,208 @@ unsafe fn apply<L: Lanes, const N: usize, const KIND: usize>(x: [L; MOST]) -> [L
     }
 }
 
+/// Numbers that go through the same arithmetic: rows of them, each some way after the one before, in every pixel and result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) rows: usize,
+    pub(crate) width: usize,
+    /// From row to row of a pixel that is read.
+    pub(crate) src: usize,
+    /// From row to row of a result.
+    pub(crate) dst: usize,
+}
+
+impl Extent {
+    /// Numbers that follow each other.
+    pub(crate) fn line(len: usize) -> Self {
+        Self { rows: 1, width: len, src: len, dst: len }
+    }
+
+    /// Numbers from the first one to the last one, at a distance of rows.
+    fn span(&self, row: usize) -> usize {
+        (self.rows - 1) * row + self.width
+    }
+}
+
 /// What a transform reads and writes.
 struct Operands<'a> {
     src: *const f32,
     from: &'a [usize],
+    extent: Extent,
+    /// Results one after the other, so far apart; of any kind but [`OUTPUT`].
     dst: *mut f32,
     stride: usize,
+    /// Each result of [`OUTPUT`] to its place, or nowhere where that is null; set or added.
+    places: &'a [*mut f32],
+    add: bool,
 }
 
-/// Transforms the vectors of numbers `at..` and returns where the last whole vector before `end` ends.
+/// Transforms the vectors of numbers `first..` of every row and returns where the last whole vector of a row ends.
 ///
 /// # Safety
-/// `src` must have the numbers `at..end` of each of `columns²` pixels that begin at `from`, `dst` those of each of `rows²`
-/// results `stride` apart, which must not overlap the pixels. The instructions of `L` must be there.
+/// `src` must have the numbers of the extent in each of `columns²` pixels, which begin at `from`, and there must be room for those
+/// of `rows²` results, which must not overlap the pixels. The instructions of `L` must be there.
 #[inline(always)]
-unsafe fn vectors<L: Lanes, const N: usize, const KIND: usize>(
-    o: &Operands<'_>,
-    mut at: usize,
-    end: usize,
-) -> usize {
+unsafe fn vectors<L: Lanes, const N: usize, const KIND: usize>(o: &Operands<'_>, first: usize) -> usize {
     let (rows, columns) = (Kind::<N, KIND>::ROWS, Kind::<N, KIND>::COLUMNS);
-    // SAFETY: every pointer below is one that the caller vouches for: at + L::N stays at most `end`.
+    let (Extent { width, src: src_row, dst: dst_row, .. }, mut at) = (o.extent, first);
+    // SAFETY: every pointer below is one that the caller vouches for: at + L::N stays at most `width`.
     unsafe {
-        while at + L::N <= end {
-            let mut half = [[L::zero(); MOST]; MOST];
-            macro_rules! column {
-                ($j:literal) => {
-                    if $j < columns {
-                        let mut x = [L::zero(); MOST];
-                        macro_rules! pixel {
-                            ($i:literal) => {
-                                if $i < columns {
-                                    x[$i] = L::load(o.src.add(o.from[$i * columns + $j] + at));
-                                }
-                            };
+        for row in 0..o.extent.rows {
+            let (src, dst) = (o.src.add(row * src_row), row * dst_row);
+            at = first;
+            while at + L::N <= width {
+                let mut half = [[L::zero(); MOST]; MOST];
+                macro_rules! column {
+                    ($j:literal) => {
+                        if $j < columns {
+                            let mut x = [L::zero(); MOST];
+                            macro_rules! pixel {
+                                ($i:literal) => {
+                                    if $i < columns {
+                                        x[$i] = L::load(src.add(o.from[$i * columns + $j] + at));
+                                    }
+                                };
+                            }
+                            each!(pixel);
+                            let y = apply::<L, N, KIND>(x);
+                            macro_rules! keep {
+                                ($i:literal) => {
+                                    half[$i][$j] = y[$i];
+                                };
+                            }
+                            each!(keep);
                         }
-                        each!(pixel);
-                        let y = apply::<L, N, KIND>(x);
-                        macro_rules! keep {
-                            ($i:literal) => {
-                                half[$i][$j] = y[$i];
-                            };
+                    };
+                }
+                each!(column);
+                macro_rules! row {
+                    ($i:literal) => {
+                        if $i < rows {
+                            let y = apply::<L, N, KIND>(half[$i]);
+                            macro_rules! result {
+                                ($j:literal) => {
+                                    if $j < rows {
+                                        if KIND == OUTPUT {
+                                            let to = o.places[$i * rows + $j];
+                                            if !to.is_null() {
+                                                let to = to.add(dst + at);
+                                                let sum = if o.add { L::load(to).plus(y[$j]) } else { y[$j] };
+                                                sum.store(to);
+                                            }
+                                        } else {
+                                            y[$j].store(o.dst.add(($i * rows + $j) * o.stride + dst + at));
+                                        }
+                                    }
+                                };
+                            }
+                            each!(result);
                         }
-                        each!(keep);
-                    }
-                };
+                    };
+                }
+                each!(row);
+                at += L::N;
             }
-            each!(column);
-            macro_rules! row {
-                ($i:literal) => {
-                    if $i < rows {
-                        let y = apply::<L, N, KIND>(half[$i]);
-                        macro_rules! result {
-                            ($j:literal) => {
-                                if $j < rows {
-                                    y[$j].store(o.dst.add(($i * rows + $j) * o.stride + at));
-                                }
-                            };
-                        }
-                        each!(result);
-                    }
-                };
-            }
-            each!(row);
-            at += L::N;
         }
     }
     at
 }
 
-/// Transforms tiles of numbers: `KIND · tile · KINDᵀ` for each of the first `len` numbers of every pixel.
+/// Transforms tiles of numbers: `KIND · tile · KINDᵀ` for each number of an extent of every pixel; any kind but [`OUTPUT`].
 ///
 /// Pixel `(i, j)` of the tile begins at `from[i · columns + j]` of `src`; result `(i, j)` at `(i · rows + j) · stride` of `dst`,
 /// with the rows and columns of the matrix.
 ///
 /// # Panics
-/// If a pixel or a result ends outside its slice.
+/// If a pixel or a result ends outside its slice, or the kind is another one.
 pub(crate) fn transform<const N: usize, const KIND: usize>(
     isa: Isa,
     src: &[f32],
     from: &[usize],
-    len: usize,
+    extent: Extent,
     dst: &mut [f32],
     stride: usize,
 ) {
-    let (rows, columns) = (Kind::<N, KIND>::ROWS, Kind::<N, KIND>::COLUMNS);
-    let from = &from[..columns * columns];
-    assert!(from.iter().all(|at| at + len <= src.len()), "a pixel ends outside its tensor");
-    assert!(
-        (rows * rows - 1) * stride + len <= dst.len() && stride >= len,
-        "a result ends outside its tensor"
-    );
-    let o = Operands { src: src.as_ptr(), from, dst: dst.as_mut_ptr(), stride };
+    let rows = Kind::<N, KIND>::ROWS;
+    assert!(KIND != OUTPUT, "outputs have places");
+    let len = (rows * rows - 1) * stride + extent.span(extent.dst);
+    assert!(len <= dst.len(), "a result ends outside its tensor");
+    let (dst, src_ptr) = (dst.as_mut_ptr(), src.as_ptr());
+    let o = Operands { src: src_ptr, from, extent, dst, stride, places: &[], add: false };
+    run::<N, KIND>(isa, src, o);
+}
+
+/// As [`transform`], of [`OUTPUT`]: a place for every result that is wanted, which is set or added to.
+///
+/// # Panics
+/// If a pixel ends outside its slice, or a result outside its place.
+pub(crate) fn transform_output<const N: usize>(
+    isa: Isa,
+    src: &[f32],
+    from: &[usize],
+    extent: Extent,
+    places: &mut [Option<&mut [f32]>],
+    add: bool,
+) {
+    let n_places = Kind::<N, OUTPUT>::ROWS * Kind::<N, OUTPUT>::ROWS;
+    let mut to = [std::ptr::null_mut(); MOST * MOST];
+    for (to, place) in to.iter_mut().zip(&mut places[..n_places]) {
+        let Some(place) = place else { continue };
+        assert!(extent.span(extent.dst) <= place.len(), "a result ends outside its place");
+        *to = place.as_mut_ptr();
+    }
+    let (places, dst, src_ptr) = (&to[..n_places], std::ptr::null_mut(), src.as_ptr());
+    run::<N, OUTPUT>(isa, src, Operands { src: src_ptr, from, extent, dst, stride: 0, places, add });
+}
+
+/// Both of them, after the results were checked.
+fn run<const N: usize, const KIND: usize>(isa: Isa, src: &[f32], o: Operands<'_>) {
+    let columns = Kind::<N, KIND>::COLUMNS;
+    let (len, extent) = (o.extent.span(o.extent.src), o.extent);
+    let o = Operands { from: &o.from[..columns * columns], ..o };
+    assert!(o.from.iter().all(|at| at + len <= src.len()), "a pixel ends outside its tensor");
     let at = match isa.level() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => {
-            // SAFETY: the assertions above; `dst` is an exclusive borrow; an `Isa` of this level exists only with AVX-512.
-            unsafe { avx512::<N, KIND>(&o, len) }
+            // SAFETY: the assertion above and those of the callers, whose results are exclusive borrows, and which are all of this
+            // function; an `Isa` of this level exists only with AVX-512.
+            unsafe { avx512::<N, KIND>(&o) }
         }
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => {
             // SAFETY: as above, and an `Isa` of this level exists only where AVX2 and FMA were found.
-            unsafe { avx2::<N, KIND>(&o, len) }
+            unsafe { avx2::<N, KIND>(&o) }
         }
         #[cfg(target_arch = "aarch64")]
         Level::Neon => {
             // SAFETY: as above, and an `Isa` of this level exists only where NEON was found.
-            unsafe { vectors::<std::arch::aarch64::float32x4_t, N, KIND>(&o, 0, len) }
+            unsafe { vectors::<std::arch::aarch64::float32x4_t, N, KIND>(&o, 0) }
         }
         Level::Baseline => {
             // SAFETY: as above, and plain Rust needs no instructions.
-            unsafe { vectors::<[f32; 4], N, KIND>(&o, 0, len) }
+            unsafe { vectors::<[f32; 4], N, KIND>(&o, 0) }
         }
     };
-    // SAFETY: as above, for what does not fill a vector.
-    unsafe { vectors::<f32, N, KIND>(&o, at, len) };
+    if at < extent.width {
+        // SAFETY: as above, for what does not fill a vector.
+        unsafe { vectors::<f32, N, KIND>(&o, at) };
+    }
 }
 
 /// # Safety
 /// As [`vectors`], and the CPU must have AVX-512 F.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn avx512<const N: usize, const KIND: usize>(o: &Operands<'_>, len: usize) -> usize {
+unsafe fn avx512<const N: usize, const KIND: usize>(o: &Operands<'_>) -> usize {
     // SAFETY: the caller vouches for both.
-    unsafe { vectors::<std::arch::x86_64::__m512, N, KIND>(o, 0, len) }
+    unsafe { vectors::<std::arch::x86_64::__m512, N, KIND>(o, 0) }
 }
 
 /// # Safety
 /// As [`vectors`], and the CPU must have AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const N: usize, const KIND: usize>(o: &Operands<'_>, len: usize) -> usize {
+unsafe fn avx2<const N: usize, const KIND: usize>(o: &Operands<'_>) -> usize {
     // SAFETY: the caller vouches for both.
-    unsafe { vectors::<std::arch::x86_64::__m256, N, KIND>(o, 0, len) }
+    unsafe { vectors::<std::arch::x86_64::__m256, N, KIND>(o, 0) }
 }

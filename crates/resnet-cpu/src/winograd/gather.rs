@@ -7,11 +7,12 @@
 use std::ops::Range;
 
 use super::matrices::MOST;
-use super::{INPUT, OUTPUT, PAD, Tiling, transform};
+use super::{Extent, INPUT, PAD, Tiling, transform, transform_output};
 use crate::direct::blocks::{Cell, Grid};
 use crate::direct::geometry::Geometry;
-use crate::kernels::product::{Left, ROWS, Tap, Tile, WIDTH, product};
-use crate::kernels::{Isa, load};
+use crate::kernels::Isa;
+use crate::kernels::product::{Left, ROWS, Tile, WIDTH};
+use crate::kernels::rows::product_of_rows;
 use crate::load::Rows;
 use crate::memory::Memory;
 use crate::patch::Patch;
@@ -77,7 +78,7 @@ impl Cut {
         let chunk = chunk(n_rows, products, width);
         let scratch = ScratchLens {
             a: input * (block * depth + PAD),
-            b: products * (n_rows * chunk + PAD) + m * m * (block * chunk + PAD),
+            b: products * (n_rows * chunk + PAD),
             c: products * (n_rows * depth + PAD),
             ..ScratchLens::default()
         };
@@ -93,13 +94,9 @@ fn chunk(n_rows: usize, products: usize, width: usize) -> usize {
 impl<R: Rows> Tiles<'_, R> {
     /// Computes the rows of a cell.
     pub(crate) fn cell(&self, cell: &mut Cell<'_, f32>, scratch: &mut Scratch) {
-        let (m, products) = (self.tiling.m(), self.tiling.products());
-        let (columns, v) = (self.geometry.out.1, cell.pictures.len());
+        let columns = self.geometry.out.1;
         let rows = cell.pixels.start / columns..cell.pixels.end / columns;
-        let (tile_rows, tile_columns) = self.tiling.tiles((rows.len(), columns));
-        let n_rows = tile_rows * tile_columns * v;
         let Scratch { a, b, c, .. } = scratch;
-        let values = c.take(products * (n_rows * self.depth + PAD));
         let input = Input {
             isa: self.isa,
             n: self.n,
@@ -108,21 +105,34 @@ impl<R: Rows> Tiles<'_, R> {
             geometry: self.geometry,
             tiling: self.tiling,
         };
-        input.transform(&self.rows, rows.clone(), cell.pictures.clone(), a, values);
+        let evaluated = input.eval(&self.rows, rows.clone(), cell.pictures.clone(), a);
+        let (m, products, v) = (self.tiling.m(), self.tiling.products(), cell.pictures.len());
+        let (tile_rows, tile_columns) = self.tiling.tiles((rows.len(), columns));
+        let n_tiles = tile_rows * tile_columns;
+        let n_rows = n_tiles * v;
+        let values = c.take(products * (n_rows * self.depth + PAD));
+        input.transform(&evaluated, rows.clone(), self.depth, values);
 
         let chunk = chunk(n_rows, products, self.width);
         for first in (0..self.width).step_by(chunk) {
             let width = chunk.min(self.width - first);
-            let (stride, len) = (n_rows * width + PAD, v * width);
-            let scratch = b.take(products * stride + m * m * (len + PAD));
-            let (sums, out) = scratch.split_at_mut(products * stride);
+            let stride = n_rows * width + PAD;
+            let sums = b.take(products * stride);
             self.multiply(first, width, n_rows, values, sums);
-            for tile in 0..tile_rows * tile_columns {
-                let mut from = [0; MOST * MOST];
-                from.iter_mut().enumerate().for_each(|(i, at)| *at = i * stride + tile * len);
-                transform::<OUTPUT>(self.isa, self.tiling.n, sums, &from[..products], len, out, len + PAD);
-                let at = (rows.start + tile / tile_columns * m, tile % tile_columns * m);
-                self.write(at, rows.end, first, width, out, cell);
+            // All channels at once are one stretch of memory.
+            let extent = match width == self.width {
+                true => Extent::line(v * width),
+                false => Extent { rows: v, width, src: width, dst: self.width },
+            };
+            for tile in 0..n_tiles {
+                let (p, q) = (rows.start + tile / tile_columns * m, tile % tile_columns * m);
+                let pixels: [_; MOST * MOST] = std::array::from_fn(|i| {
+                    let (p, q) = (p + i / m, q + i % m);
+                    (i < m * m && p < rows.end && q < columns).then_some(p * columns + q)
+                });
+                let mut places = cell.places(pixels).map(|place| place.map(|place| &mut place[first..]));
+                let sums = (&*sums, tile * v * width, stride);
+                transform_output(self.isa, self.tiling.n, sums, extent, &mut places, self.add);
             }
         }
     }
@@ -135,49 +145,11 @@ impl<R: Rows> Tiles<'_, R> {
             let here = WIDTH.min(first + width - panel);
             for xi in 0..products {
                 let b = &filters[xi * (depth * WIDTH + PAD)..][..depth * WIDTH];
-                for row in (0..n_rows).step_by(ROWS) {
-                    let rows = ROWS.min(n_rows - row);
-                    let a = Left {
-                        data: &values[xi * (n_rows * depth + PAD) + row * depth..],
-                        row: depth,
-                        step: 1,
-                    };
-                    let at = xi * (n_rows * width + PAD) + row * width + panel - first;
-                    let data = &mut sums[at..];
-                    let tile = Tile { data, stride: width, rows, width: here };
-                    product(self.isa, a, b, &[Tap::default()], depth, tile, false);
-                }
-            }
-        }
-    }
-
-    /// Writes, or adds, the pixels of a tile that are in the map.
-    fn write(
-        &self,
-        (p, q): (usize, usize),
-        end: usize,
-        first: usize,
-        width: usize,
-        tile: &[f32],
-        cell: &mut Cell<'_, f32>,
-    ) {
-        let (m, columns) = (self.tiling.m(), self.geometry.out.1);
-        let len = cell.pictures.len() * width;
-        for i in 0..m.min(end - p) {
-            for j in 0..m.min(columns - q) {
-                let values = &tile[(i * m + j) * (len + PAD)..][..len];
-                let out = cell.at((p + i) * columns + q + j);
-                // All channels at once: one stretch of memory.
-                let (step, first) = if width == self.width { (len, 0) } else { (self.width, first) };
-                let width = if width == self.width { len } else { width };
-                for (out, values) in out.chunks_exact_mut(step).zip(values.chunks_exact(width)) {
-                    let out = &mut out[first..first + width];
-                    if self.add {
-                        load::add(self.isa, out, values);
-                    } else {
-                        out.copy_from_slice(values);
-                    }
-                }
+                let a = &values[xi * (n_rows * depth + PAD)..][..n_rows * depth];
+                let a = Left { data: a, row: depth, step: 1 };
+                let data = &mut sums[xi * (n_rows * width + PAD) + panel - first..];
+                let tile = Tile { data, stride: width, rows: n_rows, width: here };
+                product_of_rows(self.isa, a, b, depth, tile, false);
             }
         }
     }
@@ -195,42 +167,73 @@ pub(super) struct Input<'a> {
     pub(super) tiling: Tiling,
 }
 
+/// Rows of input, as tiles read them: pixels so far apart, one of zeros behind them.
+pub(super) struct Evaluated<'a> {
+    pixels: &'a [f32],
+    step: usize,
+    /// The input rows that are there, and how many pictures.
+    rows: Range<usize>,
+    n_pictures: usize,
+}
+
 impl Input<'_> {
-    /// Evaluates and transforms what some rows of output read: `n · n × tiles × pictures × depth`.
-    pub(super) fn transform(
+    /// Evaluates what some rows of output read.
+    pub(super) fn eval<'s>(
         &self,
         source: &impl Rows,
         rows: Range<usize>,
         pictures: Range<usize>,
-        scratch: &mut Memory,
-        values: &mut [f32],
-    ) {
-        let (g, n, m) = (self.geometry, self.tiling.n, self.tiling.m());
-        let len = pictures.len() * self.depth;
-        let reach = g.rows.reach(rows.clone());
-        let step = len + PAD;
-        let input = scratch.take((reach.len() * g.in_columns + 1) * step);
-        let zero = input.len() - step;
-        let pixels = reach.start * g.in_columns..reach.end * g.in_columns;
+        scratch: &'s mut Memory,
+    ) -> Evaluated<'s> {
+        let (g, n_pictures) = (self.geometry, pictures.len());
+        let rows = g.rows.reach(rows);
+        let step = n_pictures * self.depth + PAD;
+        let out = scratch.take((rows.len() * g.in_columns + 1) * step);
+        let (input, zero) = out.split_at_mut(rows.len() * g.in_columns * step);
+        let pixels = rows.start * g.in_columns..rows.end * g.in_columns;
         let patch = Patch { n: self.n, pixels, pictures, channels: self.first..self.first + self.depth };
         patch.eval(self.isa, source, input, self.depth, step);
-        input[zero..].fill(0.0);
+        zero.fill(0.0);
+        Evaluated { pixels: out, step, rows, n_pictures }
+    }
+
+    /// Transforms what some rows of output read: `n · n × tiles × pictures × depth`, where channels lie in slices of at most
+    /// `slice`: `n · n × (depth / slice) × tiles × pictures × slice`.
+    pub(super) fn transform(
+        &self,
+        input: &Evaluated<'_>,
+        rows: Range<usize>,
+        slice: usize,
+        values: &mut [f32],
+    ) {
+        let (g, n, m, v) = (self.geometry, self.tiling.n, self.tiling.m(), input.n_pictures);
+        let zero = input.pixels.len() - input.step;
         let (tile_rows, tile_columns) = self.tiling.tiles((rows.len(), g.out.1));
-        let stride = tile_rows * tile_columns * len + PAD;
-        for tile in 0..tile_rows * tile_columns {
+        let n_tiles = tile_rows * tile_columns;
+        let n_rows = n_tiles * v;
+        let stride = n_rows * self.depth.next_multiple_of(slice) + PAD;
+        for tile in 0..n_tiles {
             let (p, q) = (rows.start + tile / tile_columns * m, tile % tile_columns * m);
             let mut from = [zero; MOST * MOST];
             for i in 0..n {
-                let y = (p + i).checked_sub(self.tiling.before.0).filter(|y| reach.contains(y));
+                let y = (p + i).checked_sub(self.tiling.before.0).filter(|y| input.rows.contains(y));
                 let Some(y) = y else { continue };
                 for j in 0..n {
                     let x = (q + j).checked_sub(self.tiling.before.1).filter(|&x| x < g.in_columns);
                     if let Some(x) = x {
-                        from[i * n + j] = ((y - reach.start) * g.in_columns + x) * step;
+                        from[i * n + j] = ((y - input.rows.start) * g.in_columns + x) * input.step;
                     }
                 }
             }
-            transform::<INPUT>(self.isa, n, input, &from, len, &mut values[tile * len..], stride);
+            for first in (0..self.depth).step_by(slice) {
+                let width = slice.min(self.depth - first);
+                let extent = match slice == self.depth {
+                    true => Extent::line(v * width),
+                    false => Extent { rows: v, width, src: self.depth, dst: slice },
+                };
+                let out = &mut values[first * n_rows + tile * v * slice..];
+                transform::<INPUT>(self.isa, n, &input.pixels[first..], &from, extent, out, stride);
+            }
         }
     }
 }

@@ -25,7 +25,8 @@ use crate::kernels::product::WIDTH;
 use crate::kernels::winograd as kernel;
 use crate::threads::Threads;
 
-pub(crate) use kernel::{FILTER, FILTER_GRADIENT, GRADIENT, INPUT, OUTPUT};
+pub(crate) use kernel::{Extent, FILTER, FILTER_GRADIENT, GRADIENT, INPUT};
+use matrices::MOST;
 
 /// Floats between matrices or pixels that a transform reads or writes together: a cache line, without which powers of two
 /// would put them all into the same few places of the innermost cache.
@@ -123,14 +124,31 @@ pub(crate) fn transform<const KIND: usize>(
     n: usize,
     src: &[f32],
     from: &[usize],
-    len: usize,
+    extent: Extent,
     dst: &mut [f32],
     stride: usize,
 ) {
     match n {
-        4 => kernel::transform::<4, KIND>(isa, src, from, len, dst, stride),
-        5 => kernel::transform::<5, KIND>(isa, src, from, len, dst, stride),
-        _ => kernel::transform::<6, KIND>(isa, src, from, len, dst, stride),
+        4 => kernel::transform::<4, KIND>(isa, src, from, extent, dst, stride),
+        5 => kernel::transform::<5, KIND>(isa, src, from, extent, dst, stride),
+        _ => kernel::transform::<6, KIND>(isa, src, from, extent, dst, stride),
+    }
+}
+
+/// Transforms a tile's sums, `stride` apart from number `first` on, to outputs that have places of their own.
+pub(crate) fn transform_output(
+    isa: Isa,
+    n: usize,
+    (sums, first, stride): (&[f32], usize, usize),
+    extent: Extent,
+    places: &mut [Option<&mut [f32]>],
+    add: bool,
+) {
+    let from: [usize; MOST * MOST] = std::array::from_fn(|i| first + i * stride);
+    match n {
+        4 => kernel::transform_output::<4>(isa, sums, &from, extent, places, add),
+        5 => kernel::transform_output::<5>(isa, sums, &from, extent, places, add),
+        _ => kernel::transform_output::<6>(isa, sums, &from, extent, places, add),
     }
 }
 
@@ -155,6 +173,6 @@ pub(crate) fn filters(
     let from: [usize; 9] = std::array::from_fn(|tap| if backward { 8 - tap } else { tap } * len);
     let panels = panels.chunks_exact(9 * len).zip(filters.chunks_exact_mut(n * n * stride));
     threads.run(panels, |(panel, filters), _| {
-        transform::<FILTER>(isa, n, panel, &from, len, filters, stride);
+        transform::<FILTER>(isa, n, panel, &from, Extent::line(len), filters, stride);
     });
 }

@@ -8,7 +8,7 @@ use resnet_core::op::Conv2d;
 
 use super::gather::Input;
 use super::matrices::MOST;
-use super::{OUTPUT, PAD, Tiling, transform};
+use super::{Extent, PAD, Tiling, transform_output};
 use crate::direct::blocks::{Grid, for_cells};
 use crate::direct::geometry::Geometry;
 use crate::element::Element;
@@ -84,7 +84,8 @@ impl Single {
         let slabs = values[..self.input_len()].chunks_exact_mut(products * self.stride()).enumerate();
         threads.run(slabs, |(i, values), scratch| {
             let input = Input { isa, n: 1, first: i * slab, depth: slab, geometry, tiling };
-            input.transform(x, 0..op.p(), 0..1, &mut scratch.a, values);
+            let evaluated = input.eval(x, 0..op.p(), 0..1, &mut scratch.a);
+            input.transform(&evaluated, 0..op.p(), slab, values);
         });
         let values = &*values;
         // One picture's channels in shares lie as the channels of so many pictures would.
@@ -96,9 +97,13 @@ impl Single {
             let (sums, out) = scratch.split_at_mut(products * stride);
             self.multiply(isa, op.c(), task, values, filters, sums);
             for tile in 0..self.n_tiles() {
-                let mut from = [0; MOST * MOST];
-                from.iter_mut().enumerate().for_each(|(i, at)| *at = i * stride + tile * share);
-                transform::<OUTPUT>(isa, tiling.n, sums, &from[..products], share, out, share + PAD);
+                let mut places = [const { None }; MOST * MOST];
+                places
+                    .iter_mut()
+                    .zip(out.chunks_mut(share + PAD))
+                    .for_each(|(place, out)| *place = Some(out));
+                let (sums, extent) = ((&*sums, tile * share, stride), Extent::line(share));
+                transform_output(isa, tiling.n, sums, extent, &mut places, false);
                 let (p, q) = (tile / self.tiles.1 * m, tile % self.tiles.1 * m);
                 for i in 0..m.min(op.p() - p) {
                     for j in 0..m.min(op.q() - q) {

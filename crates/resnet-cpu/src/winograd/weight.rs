@@ -11,16 +11,20 @@ use resnet_core::op::Conv2d;
 
 use super::gather::Input;
 use super::matrices::MOST;
-use super::{FILTER_GRADIENT, GRADIENT, PAD, Tiling, transform};
+use super::{Extent, FILTER_GRADIENT, GRADIENT, PAD, Tiling, transform};
 use crate::direct::cut::Cut;
 use crate::direct::geometry::Geometry;
 use crate::direct::panels;
 use crate::element::Element;
-use crate::kernels::product::{HALF, Left, ROWS, Tap, Tile, WIDTH, product};
+use crate::kernels::product::{HALF, Left, ROWS, Tile, WIDTH};
+use crate::kernels::rows::product_of_rows;
 use crate::kernels::{Isa, load, sums};
 use crate::load::{GradLoad, Load};
 use crate::patch::Patch;
 use crate::threads::{Scratch, ScratchLens, Threads};
+
+/// Channels of the input whose numbers lie side by side, row after row: those of a vector, which a product reads row by row.
+const SLICE: usize = 16;
 
 /// Floats of the sums of one chunk, in panels.
 pub(crate) fn sums_len(op: &Conv2d, tiling: Tiling) -> usize {
@@ -52,7 +56,7 @@ pub(crate) fn cut(op: &Conv2d, geometry: &Geometry, tiling: Tiling) -> Cut {
     let scratch = ScratchLens {
         a: input * (block * op.c() + PAD),
         b: (band * op.q() + 1) * (block * WIDTH + PAD) + products * (n_rows * WIDTH + PAD),
-        c: products * (n_rows * op.c() + PAD),
+        c: products * (n_rows * op.c().next_multiple_of(SLICE) + PAD),
         ..ScratchLens::default()
     };
     Cut::new(n, block, band, sums_len(op, tiling), scratch)
@@ -93,16 +97,20 @@ impl<E: Element> WeightPass<'_, E> {
         let (tile_rows, tile_columns) = tiling.tiles((rows.len(), op.q()));
         let n_rows = tile_rows * tile_columns * pictures.len();
         let Scratch { a, b, c: values, .. } = scratch;
-        let values = values.take(products * (n_rows * c + PAD));
+        let stride = n_rows * c.next_multiple_of(SLICE) + PAD;
+        let values = values.take(products * stride);
         let input = Input { isa: self.isa, n: op.n(), first: 0, depth: c, geometry: self.geometry, tiling };
-        input.transform(&self.x, rows.clone(), pictures.clone(), a, values);
+        let evaluated = input.eval(&self.x, rows.clone(), pictures.clone(), a);
+        input.transform(&evaluated, rows.clone(), SLICE, values);
 
         let n_pixels = rows.len() * op.q();
-        let len = pictures.len() * WIDTH;
-        let (dy_len, stride) = ((n_pixels + 1) * (len + PAD), n_rows * WIDTH + PAD);
-        let (dy, transformed) = b.take(dy_len + products * stride).split_at_mut(dy_len);
+        let x = (&*values, stride);
+        let dy_len = (n_pixels + 1) * (pictures.len() * WIDTH + PAD);
+        let (dy, transformed) = b.take(dy_len + products * (n_rows * WIDTH + PAD)).split_at_mut(dy_len);
         for (panel, sums) in sums.chunks_exact_mut(products * c * WIDTH).enumerate() {
             let channels = panel * WIDTH..((panel + 1) * WIDTH).min(op.k());
+            let width = if channels.len() <= HALF { HALF } else { WIDTH };
+            let len = pictures.len() * width;
             // Evaluated, and a pixel of zeros after it.
             let patch = Patch {
                 n: op.n(),
@@ -110,34 +118,57 @@ impl<E: Element> WeightPass<'_, E> {
                 pictures: pictures.clone(),
                 channels: channels.clone(),
             };
-            patch.eval(self.isa, &self.dy, dy, WIDTH, len + PAD);
+            let dy = &mut dy[..(n_pixels + 1) * (len + PAD)];
+            patch.eval(self.isa, &self.dy, dy, width, len + PAD);
             dy[n_pixels * (len + PAD)..].fill(0.0);
             if self.with_bias {
                 for pixel in dy.chunks_exact(len + PAD).take(n_pixels) {
-                    sums::columns(self.isa, &pixel[..len], WIDTH, &mut dbias[channels.clone()]);
+                    sums::columns(self.isa, &pixel[..len], width, &mut dbias[channels.clone()]);
                 }
             }
-            self.transform_gradient(rows.len(), len, dy, transformed);
-            let width = if channels.len() <= HALF { HALF } else { WIDTH };
-            for xi in 0..products {
-                let x = &values[xi * (n_rows * c + PAD)..][..n_rows * c];
-                let dy = &transformed[xi * stride..][..n_rows * WIDTH];
-                let sums = &mut sums[xi * c * WIDTH..][..c * WIDTH];
-                for first in (0..c).step_by(ROWS) {
-                    let a = Left { data: &x[first..], row: 1, step: c };
-                    let rows = ROWS.min(c - first);
-                    let tile = Tile { data: &mut sums[first * WIDTH..], stride: WIDTH, rows, width };
-                    product(self.isa, a, dy, &[Tap::default()], n_rows, tile, true);
-                }
+            self.transform_gradient(rows.len(), (pictures.len(), width), dy, transformed);
+            self.multiply(n_rows, x, transformed, width, sums);
+        }
+    }
+
+    /// `sums[xi] += x[xi]ᵀ · dy[xi]`, for a panel of kernels.
+    fn multiply(
+        &self,
+        n_rows: usize,
+        (x, stride): (&[f32], usize),
+        dy: &[f32],
+        width: usize,
+        sums: &mut [f32],
+    ) {
+        let c = self.op.c();
+        for (xi, sums) in sums.chunks_exact_mut(c * WIDTH).enumerate() {
+            let dy = &dy[xi * (n_rows * WIDTH + PAD)..][..n_rows * WIDTH];
+            for (slice, sums) in sums.chunks_mut(SLICE * WIDTH).enumerate() {
+                let x = &x[xi * stride + slice * SLICE * n_rows..][..SLICE * n_rows];
+                let a = Left { data: x, row: 1, step: SLICE };
+                let rows = sums.len() / WIDTH;
+                let tile = Tile { data: sums, stride: WIDTH, rows, width };
+                product_of_rows(self.isa, a, dy, n_rows, tile, true);
             }
         }
     }
 
-    /// `n · n × tiles × pictures × 32` from `pixels × pictures × 32`.
-    fn transform_gradient(&self, rows: usize, len: usize, dy: &[f32], out: &mut [f32]) {
-        let (m, columns) = (self.tiling.m(), self.op.q());
+    /// `n · n × tiles × pictures × 32` from `pixels × pictures × width`.
+    fn transform_gradient(
+        &self,
+        rows: usize,
+        (n_pictures, width): (usize, usize),
+        dy: &[f32],
+        out: &mut [f32],
+    ) {
+        let (m, columns, len) = (self.tiling.m(), self.op.q(), n_pictures * width);
         let (tile_rows, tile_columns) = self.tiling.tiles((rows, columns));
         let (zero, n_tiles) = (rows * columns * (len + PAD), tile_rows * tile_columns);
+        let extent = match width {
+            WIDTH => Extent::line(len),
+            _ => Extent { rows: n_pictures, width, src: width, dst: WIDTH },
+        };
+        let stride = n_tiles * n_pictures * WIDTH + PAD;
         for tile in 0..n_tiles {
             let (p, q) = (tile / tile_columns * m, tile % tile_columns * m);
             let mut from = [zero; MOST * MOST];
@@ -146,8 +177,8 @@ impl<E: Element> WeightPass<'_, E> {
                     from[i * m + j] = ((p + i) * columns + q + j) * (len + PAD);
                 }
             }
-            let out = &mut out[tile * len..];
-            transform::<GRADIENT>(self.isa, self.tiling.n, dy, &from, len, out, n_tiles * len + PAD);
+            let out = &mut out[tile * n_pictures * WIDTH..];
+            transform::<GRADIENT>(self.isa, self.tiling.n, dy, &from, extent, out, stride);
         }
     }
 }
@@ -171,6 +202,6 @@ pub(crate) fn finish(
             load::add(isa, sums, &chunk[i * products * len..][..products * len]);
         }
         let from: [usize; MOST * MOST] = std::array::from_fn(|xi| xi * len);
-        transform::<FILTER_GRADIENT>(isa, tiling.n, sums, &from[..products], len, panel, len);
+        transform::<FILTER_GRADIENT>(isa, tiling.n, sums, &from[..products], Extent::line(len), panel, len);
     });
 }
