@@ -163,6 +163,10 @@ fn first(engine: &mut Engine, cudnn: Option<&Convolutions>, task: &Task) {
     let Some(cudnn) = cudnn else { return };
     for candidate in Offers::default().of(engine, Some(cudnn), task) {
         let Candidate::Cudnn(offers, i) = &candidate else { continue };
+        // Nobody compares the halo of what is not tried.
+        if offers[*i].has_prologue() {
+            continue;
+        }
         match cudnn.prepare(&offers[*i]) {
             Ok(plan) => return engine.ways.choose(*task, Way::Cudnn(plan), None),
             Err(error) => engine.ways.note(format!("{task}: {}: {error}", candidate.name())),

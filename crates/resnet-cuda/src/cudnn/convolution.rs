@@ -159,6 +159,11 @@ impl Candidate {
         self.engine.compiled_at_run_time
     }
 
+    /// Whether something is done to an operand as it is read.
+    pub fn has_prologue(&self) -> bool {
+        self.pattern.has_prologue()
+    }
+
     /// For messages.
     pub fn name(&self) -> String {
         name(self.pattern, self.engine.index)

@@ -45,7 +45,8 @@ pub enum After {
     DirectStatistics,
     /// The same by two reductions.
     Sums,
-    /// `relu(y + bias + residual)`.
+    /// `relu(y + bias + residual)`. Held to what cuDNN accepts, and not executed: this backend finishes no convolutions of inference
+    /// ([`Backend::finishes`](resnet_core::Backend::finishes)), because it has no other way to round such a result once.
     Inference,
 }
 
