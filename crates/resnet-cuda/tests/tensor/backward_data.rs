@@ -10,7 +10,7 @@ use resnet_cuda::tensor::tile::Tile;
 use crate::cases::{
     DEVICE, check, conv, device, for_each_tap, gather_kernel, pointwise, source_form, wgmma_kernel,
 };
-use crate::lab::{Data, Lab, SourceForm, with_lab};
+use crate::lab::{Data, Lab, SourceForm, with_hopper_lab, with_lab};
 use crate::near::{Dot, Near};
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ fn matches_f64_within_its_bound() {
 fn on_hopper_matches_f64_within_its_bound() {
     let strategy = (pointwise(), wgmma_kernel(), device(), form(), any::<u64>());
     check(strategy, |(op, (element, tile), device, form, seed)| {
-        with_lab(element, |lab| case(lab, &op, tile, device, form, seed));
+        with_hopper_lab(element, |lab| case(lab, &op, tile, device, form, seed));
     });
 }
 

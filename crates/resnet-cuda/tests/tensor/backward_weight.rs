@@ -7,7 +7,7 @@ use resnet_cuda::tensor::backward_weight::{BackwardWeight, Operands};
 use resnet_cuda::tensor::tile::Tile;
 
 use crate::cases::{check, conv, for_each_tap, pointwise, source_form, weight_kernel, wgmma_kernel};
-use crate::lab::{Data, Lab, SourceForm, with_lab};
+use crate::lab::{Data, Lab, SourceForm, with_hopper_lab, with_lab};
 use crate::near::{Dot, Near};
 
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ fn matches_f64_within_its_bound() {
 #[test]
 fn on_hopper_matches_f64_within_its_bound() {
     check((pointwise(), wgmma_kernel(), form(), any::<u64>()), |(op, (element, tile), form, seed)| {
-        with_lab(element, |lab| case(lab, &op, tile, form, seed));
+        with_hopper_lab(element, |lab| case(lab, &op, tile, form, seed));
     });
 }
 

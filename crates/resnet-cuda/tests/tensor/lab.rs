@@ -18,6 +18,14 @@ pub(crate) fn with_lab(element: Element, test: impl FnOnce(&mut Lab)) {
     test(&mut Lab { machine, element, kept: Vec::new() });
 }
 
+/// The same for kernels of Hopper's instructions, which the emulator has too.
+pub(crate) fn with_hopper_lab(element: Element, test: impl FnOnce(&mut Lab)) {
+    with_lab(element, |lab| match lab.machine.traits().capability {
+        0 | 90 => test(lab),
+        other => eprintln!("SKIPPED: this device has compute capability {}.{}", other / 10, other % 10),
+    });
+}
+
 fn machine() -> Option<Box<dyn Machine>> {
     let named = std::env::var("RESNET_TEST_MACHINE").unwrap_or_default();
     if let Some(ordinal) = named.strip_prefix("gpu") {
