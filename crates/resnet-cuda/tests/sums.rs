@@ -98,7 +98,7 @@ fn statistics_of_all_tiles_are_merged() {
             let full = tiles / 2 * 2;
             let mean = |tile: usize, channel: usize| {
                 let size = number(tile / 2, channel, 0);
-                if tile % 2 == 0 { size } else { -size }
+                if tile.is_multiple_of(2) { size } else { -size }
             };
             let m2 = |tile: usize, channel: usize| number(tile, channel, 1).abs();
             let at = |i: usize| {
