@@ -173,7 +173,7 @@ impl Case for Backward {
     }
 
     fn arithmetic<B: Backend>(&self, backend: &B) -> Arithmetic {
-        // A window of one pixel is never tiled, and pieces err by less than sums do in no direction alone.
+        // A window of one pixel is never tiled. Where one of the two gradients is made of pieces, their bound serves both.
         match backend.arithmetic(&Op::Conv2dBackwardData(self.op)) {
             Arithmetic::Sums => backend.arithmetic(&Op::Conv2dBackwardWeight(self.op)),
             pieces => pieces,

@@ -3,6 +3,7 @@
 //! - `forward` and `backward_data`: two uses of one driver.
 //! - `gather`: that driver. A tile of output rows adds up, tap by tap, input rows times weights.
 //! - `backward_weight`: products that sum over the rows instead.
+//! - `backward`: both gradients at once, where `direct` joins them.
 //! - `halo`, `im2col`, `weights`: what the operands of the products are made of.
 
 pub(crate) mod backward;
