@@ -43,9 +43,9 @@ enum Task {
     /// Build the release binary with one backend and compare networks: arguments of `resnet compare`
     #[command(disable_help_flag = true)]
     Compare(Rest),
-    /// Time the kernels, or with `--against torch` the whole step beside PyTorch's
+    /// Time the kernels, or whole steps: beside PyTorch's (`--against torch`), with more threads, with real loading
     ///
-    /// Without `--against` these are criterion's benches, and what follows `--` is criterion's.
+    /// Without `--against`, `--threads` and `--loading` these are criterion's benches, and what follows `--` is criterion's.
     ///
     /// With `--against torch` every program runs the same step in turn, so that a machine that slows down slows all alike.
     /// PyTorch is installed on first use, with pip, into the target folder; it is large.

@@ -105,6 +105,14 @@ fn standard(precision: &str) -> Vec<Case> {
 }
 
 #[cfg(test)]
+impl Case {
+    /// A small one, for tests.
+    pub(crate) fn small() -> Self {
+        Case { batch: 4, ..standard("f32").swap_remove(0) }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use clap::Parser;

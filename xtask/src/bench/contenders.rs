@@ -205,15 +205,7 @@ mod tests {
 
     #[test]
     fn a_case_becomes_a_command_line() {
-        let case = Case {
-            arch: "resnet18".into(),
-            channels: 1,
-            size: 28,
-            classes: 10,
-            batch: 4,
-            infer: true,
-            precision: "f32".into(),
-        };
+        let case = Case { infer: true, ..Case::small() };
         let line = show(&command(&resnet(Path::new("resnet"), "cpu"), &case, 3, 2));
         assert_eq!(
             line,

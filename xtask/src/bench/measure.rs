@@ -184,15 +184,7 @@ mod tests {
 
     #[test]
     fn rounds_are_summarised() {
-        let case = Case {
-            arch: "resnet18".into(),
-            channels: 1,
-            size: 28,
-            classes: 10,
-            batch: 256,
-            infer: false,
-            precision: "f32".into(),
-        };
+        let case = Case { batch: 256, ..Case::small() };
         let run = |median_s, min_s, peak_rss_bytes| Measurement {
             median_s,
             min_s,

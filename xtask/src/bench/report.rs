@@ -137,18 +137,6 @@ mod tests {
     use crate::bench::limits::Failure;
     use std::time::Duration;
 
-    fn case() -> Case {
-        Case {
-            arch: "resnet18".into(),
-            channels: 1,
-            size: 28,
-            classes: 10,
-            batch: 4,
-            infer: false,
-            precision: "f32".into(),
-        }
-    }
-
     fn timing(name: &str, part: Part, median_s: f64, peak_rss_bytes: Option<u64>) -> Timing {
         let times = Times {
             rounds: 3,
@@ -174,10 +162,10 @@ mod tests {
             failed,
         ];
         let other = Row {
-            case: case(),
+            case: Case::small(),
             timings: vec![timing("resnet", Part::Ours, 0.5, None), timing("burn", Part::Peer, 5.0, None)],
         };
-        let text = ratios(&[Row { case: case(), timings }, other]);
+        let text = ratios(&[Row { case: Case::small(), timings }, other]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
@@ -185,7 +173,7 @@ mod tests {
         );
         assert!(lines[2].ends_with("| 0.5000 | 1.0000 | **2.00** | – | – | 0.25 |"), "{}", lines[2]);
         assert!(lines[3].ends_with("| 0.5000 | – | – | 5.0000 | **10.00** | – |"), "{}", lines[3]);
-        let alone = Row { case: case(), timings: vec![timing("resnet", Part::Ours, 0.5, None)] };
+        let alone = Row { case: Case::small(), timings: vec![timing("resnet", Part::Ours, 0.5, None)] };
         assert!(ratios(&[alone]).starts_with("| case | resnet s |\n|---|--:|\n"));
     }
 
@@ -195,8 +183,10 @@ mod tests {
             times: Err(Failure::TooLong(Duration::from_secs(90))),
             ..timing("candle", Part::Peer, 0.1, None)
         };
-        let rows =
-            [Row { case: case(), timings: vec![timing("resnet", Part::Ours, 0.5, None), stopped.clone()] }];
+        let rows = [Row {
+            case: Case::small(),
+            timings: vec![timing("resnet", Part::Ours, 0.5, None), stopped.clone()],
+        }];
         let how = Rounds { rounds: 1, steps: 1, threads: 2, limit: Duration::from_secs(90) };
         let text = markdown(how, "cpu", &rows);
         assert!(text.contains("| candle | – | – | – | – | – |\n"), "{text}");

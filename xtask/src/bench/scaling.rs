@@ -46,15 +46,7 @@ mod tests {
     #[test]
     fn twice_the_threads_and_how_far_from_twice_as_fast() {
         let row = |median_s| {
-            let case = Case {
-                arch: "resnet18".into(),
-                channels: 1,
-                size: 28,
-                classes: 10,
-                batch: 4,
-                infer: false,
-                precision: "f32".into(),
-            };
+            let case = Case::small();
             let times = Times {
                 rounds: 1,
                 median_s,
