@@ -8,6 +8,7 @@
 //! - `curves/`: whole training runs laid over PyTorch's.
 //! - `baseline/`: PyTorch's side of `cargo xtask bench --against torch` and of `cargo xtask curves`.
 //! - `pictures.rs`: files to read for `cargo xtask bench --loading`.
+//! - `tests/plan.rs`: how much memory the standard cases may be planned to take.
 //! - `results/`: what was measured, with command and hardware.
 //! - `peers/`: the same step in other frameworks in Rust, each a workspace of its own.
 #![forbid(unsafe_code)]

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // a failure is a failed test
 
 use resnet_benches::{CASES, Case};
-use resnet_core::{Backend, DType, LowerOptions, Plan, lower};
+use resnet_core::{Backend, DType, Executor, LowerOptions, Plan};
 use resnet_cpu::{CpuBackend, Kernel};
 
 /// MiB of activations and their gradients, in f32 and in bf16, in the order of [`CASES`].
@@ -23,8 +23,7 @@ fn plan(case: &Case, dtype: DType) -> Plan {
     let graph = case.network().unwrap();
     let options = if case.trains { LowerOptions::train(case.batch) } else { LowerOptions::infer(case.batch) };
     let options = LowerOptions { dtype, ..options };
-    let program = lower(&graph, options, &|op| backend.prefers_materialised(op)).unwrap();
-    Plan::new(&graph, &program, |desc| backend.buffer_bytes(desc))
+    Executor::planned(&backend, &graph, options).unwrap().1
 }
 
 fn mib(bytes: usize) -> f64 {

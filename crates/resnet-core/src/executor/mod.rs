@@ -64,6 +64,18 @@ struct Inputs<Buf> {
 }
 
 impl<B: Backend> Executor<B> {
+    /// The steps as this backend wants them, and the memory they will take, which is not taken.
+    /// What the backend needs for itself is not in the plan yet.
+    ///
+    /// # Errors
+    /// What [`lower`] refuses.
+    pub fn planned(backend: &B, graph: &Graph, options: LowerOptions) -> Result<(Program, Plan)> {
+        let mut program = lower(graph, options, &|op| backend.prefers_materialised(op))?;
+        program.finish_convolutions(&|op| backend.finishes(op));
+        let plan = Plan::new(graph, &program, |desc| backend.buffer_bytes(desc));
+        Ok((program, plan))
+    }
+
     /// Lowers a graph, plans its memory, allocates it and has the backend prepare.
     /// `smoothing` is the label smoothing of the loss.
     ///
@@ -76,8 +88,7 @@ impl<B: Backend> Executor<B> {
             let what = format!("activations in {}; it has {}", options.dtype, held.join(" and "));
             return Err(backend.unsupported(&what));
         }
-        let mut program = lower(graph, options, &|op| backend.prefers_materialised(op))?;
-        program.finish_convolutions(&|op| backend.finishes(op));
+        let (program, mut plan) = Self::planned(backend, graph, options)?;
         let shape = graph.input_shape();
         let n = options.batch;
         let out = graph.node(graph.output()).shape;
@@ -92,7 +103,6 @@ impl<B: Backend> Executor<B> {
         }
         let ingest = Ingest::new(n, shape.h, shape.w, shape.c, options.dtype)?;
         let loss = SoftmaxCrossEntropy::new(n, out.c, smoothing, options.dtype)?;
-        let mut plan = Plan::new(graph, &program, |d| backend.buffer_bytes(d));
         let mut ops: Vec<Op> = program.forward.iter().chain(&program.backward).flat_map(Step::ops).collect();
         ops.extend([Op::Ingest(ingest), Op::SoftmaxCrossEntropy(loss)]);
         plan.scratch_bytes = backend.prepare(&ops)?;
