@@ -25,7 +25,7 @@ use crate::{avg_pool, combine, conv, ingest, loss, max_pool, norm, transfer, upd
 pub struct CpuBackend {
     engine: Engine,
     /// Whether there are tiles of AMX that compute something else than they should.
-    untrusted_tiles: bool,
+    remark: Option<&'static str>,
 }
 
 impl CpuBackend {
@@ -50,9 +50,9 @@ impl CpuBackend {
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
         let isa = kernel.isa()?;
-        let (tiles, untrusted_tiles) = kernel.tiles()?;
+        let (tiles, remark) = kernel.tiles()?;
         let direct = Direct::new(kernel != Kernel::Im2col, kernel.winograd(), isa.has_bf16(), tiles);
-        Ok(Self { engine: Engine::new(isa, Threads::new(threads)?, direct), untrusted_tiles })
+        Ok(Self { engine: Engine::new(isa, Threads::new(threads)?, direct), remark })
     }
 
     /// As [`CpuBackend::with_kernel`], and with Winograd's algorithm besides: what [`Kernel::Auto`] is on a machine that has no
@@ -89,18 +89,20 @@ impl Backend for CpuBackend {
         let threads = self.engine.threads.count();
         let plural = if threads == 1 { "" } else { "s" };
         let direct = &self.engine.direct;
-        if let Some(tiles) = direct.tiles() {
-            let (name, isa) = (tiles.name(), self.engine.isa.name());
-            return format!("{}, {threads} thread{plural}, micro-kernels, {name}, {isa}", model_name());
-        }
-        let kernels = match (direct.enabled(), direct.winograd()) {
-            (true, true) => "micro-kernels with Winograd",
-            (true, false) => "micro-kernels",
-            (false, _) => "im2col + matrixmultiply",
-        };
-        let untrusted = if self.untrusted_tiles { "; AMX is not used: it failed its check" } else { "" };
-        let isa = self.engine.isa.name();
-        format!("{}, {threads} thread{plural}, {kernels}, {isa}{untrusted}", model_name())
+        let mut parts = vec![
+            model_name(),
+            format!("{threads} thread{plural}"),
+            match (direct.enabled(), direct.winograd()) {
+                (true, true) => "micro-kernels with Winograd",
+                (true, false) => "micro-kernels",
+                (false, _) => "im2col + matrixmultiply",
+            }
+            .to_owned(),
+        ];
+        parts.extend(direct.tiles().map(|tiles| tiles.name().to_owned()));
+        parts.push(self.engine.isa.name().to_owned());
+        let remark = self.remark.map(|remark| format!("; {remark}")).unwrap_or_default();
+        parts.join(", ") + &remark
     }
 
     fn supports(&self, dtype: DType) -> bool {

@@ -7,7 +7,7 @@ use resnet_core::{Error, Result};
 
 use crate::direct::Tiles;
 use crate::kernels::Isa;
-use crate::kernels::amx::{Amx, Found, Products};
+use crate::kernels::amx::{Amx, Found, Products, Role};
 
 /// The environment variable that [`CpuBackend::new`](crate::CpuBackend::new) looks at.
 pub const KERNEL_VARIABLE: &str = "RESNET_CPU_KERNEL";
@@ -15,8 +15,8 @@ pub const KERNEL_VARIABLE: &str = "RESNET_CPU_KERNEL";
 /// The kernels of the CPU backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kernel {
-    /// The fastest that has been run on hardware: Winograd's algorithm for 3 × 3 kernels where it pays, plain sums elsewhere.
-    /// Tiles of AMX are not taken unasked, because they have been verified in an emulation only.
+    /// The fastest: Winograd's algorithm for 3 × 3 kernels where it pays; elsewhere tiles of AMX, if a measurement at start
+    /// finds them faster here, for what they are faster at; plain sums for the rest.
     #[default]
     Auto,
     /// As `Auto`, but where there are tiles of AMX f32 has two pieces and three products, whose error is some 16 times that of
@@ -30,6 +30,8 @@ pub enum Kernel {
     AmxEmulated,
     /// The arithmetic of `High` in plain Rust, likewise.
     HighEmulated,
+    /// What `Auto` is where there are tiles, in plain Rust, likewise; tiles are given more than `Auto` gives them.
+    AutoEmulated,
     /// Own micro-kernels with AVX-512 and its products of bf16.
     Avx512Bf16,
     /// Own micro-kernels with AVX-512; bf16 is widened and multiplied in f32.
@@ -53,6 +55,7 @@ impl Kernel {
         Kernel::Amx,
         Kernel::AmxEmulated,
         Kernel::HighEmulated,
+        Kernel::AutoEmulated,
         Kernel::Avx512Bf16,
         Kernel::Avx512,
         Kernel::Avx2,
@@ -78,6 +81,7 @@ impl Kernel {
             | Kernel::Amx
             | Kernel::AmxEmulated
             | Kernel::HighEmulated
+            | Kernel::AutoEmulated
             | Kernel::Im2col => return Ok(Isa::detect()),
             Kernel::Avx512Bf16 => Isa::avx512_bf16(),
             Kernel::Avx512 => Isa::avx512(),
@@ -92,35 +96,46 @@ impl Kernel {
         Error::Unsupported { backend: crate::NAME, what: format!("{self} {why}") }
     }
 
-    /// The tiles it uses, and whether this machine has some that cannot be trusted.
-    pub(crate) fn tiles(self) -> Result<(Tiles, bool)> {
+    /// The tiles it uses, and what to say if this machine has some that it does not use.
+    pub(crate) fn tiles(self) -> Result<(Tiles, Option<&'static str>)> {
         let products = match self {
             Kernel::High | Kernel::HighEmulated => Products::Three,
             _ => Products::Six,
         };
-        match self {
+        let (f32, bf16) = match self {
             Kernel::AmxEmulated | Kernel::HighEmulated => {
-                let of = |products| Some(Amx::emulated(products));
-                Ok((Tiles { f32: of(products), bf16: of(Products::One) }, false))
+                let of = |products| Found::Tiles(Amx::emulated(products, Role::Asked));
+                (of(products), of(Products::One))
             }
-            Kernel::High | Kernel::Amx => match (Amx::find(products), Amx::find(Products::One)) {
-                (Found::Tiles(f32), Found::Tiles(bf16)) => {
-                    Ok((Tiles { f32: Some(f32), bf16: Some(bf16) }, false))
-                }
-                (Found::Wrong, _) | (_, Found::Wrong) if self == Kernel::Amx => {
-                    Err(self.missing("on this machine, whose tiles differ from their definition"))
-                }
-                _ if self == Kernel::Amx => Err(self.missing("on this machine")),
-                (Found::Wrong, _) | (_, Found::Wrong) => Ok((Tiles::default(), true)),
-                _ => Ok((Tiles::default(), false)),
-            },
-            _ => Ok((Tiles::default(), false)),
+            Kernel::AutoEmulated => {
+                let of = |products| Found::Tiles(Amx::emulated(products, Role::Chosen));
+                (of(products), of(Products::One))
+            }
+            Kernel::High | Kernel::Amx => (Amx::find(products), Amx::find(Products::One)),
+            Kernel::Auto => (Amx::find_faster(products), Amx::find_faster(Products::One)),
+            _ => (Found::Nothing, Found::Nothing),
+        };
+        if self == Kernel::Amx && (f32.tiles().is_none() || bf16.tiles().is_none()) {
+            let wrong = matches!(f32, Found::Wrong) || matches!(bf16, Found::Wrong);
+            let why = if wrong { "whose tiles differ from their definition" } else { "which has no AMX" };
+            return Err(self.missing(&format!("on this machine, {why}")));
         }
+        // Tiles that are wrong for one type of elements are trusted with none.
+        let remark = match (f32, bf16) {
+            (Found::Wrong, _) | (_, Found::Wrong) => {
+                return Ok((Tiles::default(), Some("AMX is not used: it failed its check")));
+            }
+            (Found::Slow, Found::Slow) => Some("AMX is not used: it is slower here"),
+            (Found::Slow, _) => Some("AMX is not used for f32: it is slower here"),
+            (_, Found::Slow) => Some("AMX is not used for bf16: it is slower here"),
+            _ => None,
+        };
+        Ok((Tiles { f32: f32.tiles(), bf16: bf16.tiles() }, remark))
     }
 
     /// Whether fast algorithms are used where tiles do not serve.
     pub(crate) fn winograd(self) -> bool {
-        matches!(self, Kernel::Auto | Kernel::High)
+        matches!(self, Kernel::Auto | Kernel::High | Kernel::AutoEmulated)
     }
 }
 
@@ -132,6 +147,7 @@ impl fmt::Display for Kernel {
             Kernel::Amx => "amx",
             Kernel::AmxEmulated => "amx-emulated",
             Kernel::HighEmulated => "high-emulated",
+            Kernel::AutoEmulated => "auto-emulated",
             Kernel::Strict => "strict",
             Kernel::Avx512Bf16 => "avx512bf16",
             Kernel::Avx512 => "avx512",

@@ -39,6 +39,11 @@ mod amx_emulated {
     resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::AmxEmulated));
 }
 
+/// What `auto` is where there are tiles.
+mod auto_emulated {
+    resnet_conformance::conformance!(crate::with(resnet_cpu::Kernel::AutoEmulated));
+}
+
 /// Convolutions are bounded by three products of two pieces. Whole networks are not: their bound is the noise of f32.
 mod high_emulated {
     resnet_conformance::conformance!(@typed crate::with(resnet_cpu::Kernel::HighEmulated), resnet_core::DType::F32, resnet_conformance::laws::CASES;

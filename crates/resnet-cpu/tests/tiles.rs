@@ -15,7 +15,7 @@ use resnet_cpu::CpuBackend;
 /// Pictures, extent, channels, kernels, window, stride, padding, groups.
 type Case = (usize, usize, usize, usize, usize, usize, usize, usize);
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     (300, 3, 20, 40, 3, 1, 1, 1),  // pictures cut at a multiple of nothing
     (257, 2, 7, 9, 3, 2, 1, 1),    // a prime number of pictures over two tiles
     (40, 7, 1, 16, 7, 2, 3, 1),    // the stem: taps share a panel
@@ -24,6 +24,7 @@ const CASES: [Case; 9] = [
     (5, 9, 24, 36, 3, 2, 1, 4),    // groups
     (33, 5, 12, 12, 3, 1, 1, 12),  // depthwise
     (130, 1, 64, 300, 1, 1, 0, 1), // fully connected
+    (65, 3, 32, 32, 3, 1, 1, 1),   // enough pictures for Winograd's algorithm in two directions of three
     (20, 4, 70, 6, 3, 3, 2, 1),    // padding beyond the window's half: tiles without any tap
 ];
 

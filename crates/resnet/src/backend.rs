@@ -81,6 +81,19 @@ impl FromStr for Kind {
     }
 }
 
+/// The environment variable that chooses the processor's kernels, and the words it takes; nothing where this build has no such
+/// backend.
+pub fn cpu_kernels() -> Option<(&'static str, Vec<String>)> {
+    #[cfg(feature = "cpu")]
+    let kernels = Some((
+        resnet_cpu::KERNEL_VARIABLE,
+        resnet_cpu::Kernel::ALL.iter().map(resnet_cpu::Kernel::to_string).collect(),
+    ));
+    #[cfg(not(feature = "cpu"))]
+    let kernels = None;
+    kernels
+}
+
 /// Work that any backend can do. A closure cannot be generic; this is one that is.
 pub trait Job {
     /// What it answers.

@@ -72,9 +72,8 @@ impl Direction {
     ) -> Self {
         let depth = groups.row;
         let amx = means.amx.filter(|&amx| amx::serves(amx, &groups, &geometry, op.n(), width));
-        let winograd = means.winograd && amx.is_none();
-        let tiling = winograd.then(|| winograd::tiling(op, &geometry, backward, means.pairs)).flatten();
-        let ways = match (amx, tiling) {
+        let tiling = means.winograd.then(|| winograd::tiling(op, &geometry, backward, means.pairs)).flatten();
+        let ways = match (amx.and_then(|amx| amx.beside(tiling.is_some())), tiling) {
             (Some(amx), _) => Ways::Amx(amx, amx::gather::Cut::new(amx, &geometry, op.n(), depth)),
             (_, Some(t)) => Ways::Tiles(t, winograd::gather::Cut::new(&geometry, t, op.n(), depth, width)),
             _ if means.pairs && gather::pairs(&groups, geometry.window) => {
@@ -91,6 +90,11 @@ impl Direction {
             Ways::Tiles(tiling, _) => Some(tiling),
             Ways::Taps(_) | Ways::Pairs(_) | Ways::Amx(..) => None,
         }
+    }
+
+    /// Whether it goes by tiles of AMX.
+    pub(crate) fn is_by_amx(&self) -> bool {
+        matches!(self.ways, Ways::Amx(..))
     }
 
     /// Whether it sums f32 over all taps, none of which is on padding everywhere.

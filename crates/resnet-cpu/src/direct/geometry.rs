@@ -25,6 +25,11 @@ impl Axis {
         &self.pairs[self.start[out]..self.start[out + 1]]
     }
 
+    /// Pairs of an output position and a tap that reads an input.
+    fn products(&self) -> usize {
+        self.pairs.len()
+    }
+
     /// Lowest and one past the highest input position that some output positions read; empty if they read none.
     pub(crate) fn reach(&self, outputs: Range<usize>) -> Range<usize> {
         let pairs = &self.pairs[self.start[outputs.start]..self.start[outputs.end]];
@@ -98,6 +103,16 @@ impl Geometry {
             window: (op.r(), op.s()),
             step: (op.stride() == 1).then_some(1),
         }
+    }
+
+    /// Pairs of an output pixel and a tap that is not on padding.
+    pub(crate) fn products(&self) -> usize {
+        self.rows.products() * self.columns.products()
+    }
+
+    /// Input pixels from the first row that is read to the last.
+    pub(crate) fn in_pixels(&self) -> usize {
+        self.rows.reach(0..self.out.0).len() * self.in_columns
     }
 
     /// Stretches of a kernel of `taps × depth` numbers whose taps read the image somewhere. On a map smaller than the window

@@ -136,9 +136,9 @@ impl Direct {
         self.plans.clear();
     }
 
-    /// The tiles of AMX that f32 is multiplied with.
+    /// The tiles of AMX that are used, those of f32 if there are such.
     pub(crate) fn tiles(&self) -> Option<Amx> {
-        self.tiles.f32
+        self.tiles.f32.or(self.tiles.bf16)
     }
 
     fn tiles_of(&self, op: &Conv2d) -> Option<Amx> {
@@ -166,22 +166,20 @@ impl Direct {
             Op::Conv2dBackwardWeight(_) => amx::serves_weight(*amx, &reads, &forward, n, k),
             _ => amx::serves(*amx, &reads, &forward, n, k),
         };
-        if let Some(amx) = self.tiles_of(conv).filter(served) {
-            return match amx.products() {
-                Products::One => Arithmetic::Sums,
-                products => Arithmetic::Pieces { products: products.count() },
-            };
-        }
-        if !self.winograd {
-            return Arithmetic::Sums;
-        }
         let pairs = self.in_pairs(conv);
         let tiling = match op {
+            _ if !self.winograd => None,
             Op::Conv2dBackwardData(_) => winograd::tiling(conv, &backward, true, pairs),
             Op::Conv2dBackwardWeight(_) => winograd::weight_tiling(conv, &forward, pairs),
             _ => winograd::tiling(conv, &forward, false, pairs),
         };
-        tiling.map_or(Arithmetic::Sums, |t| Arithmetic::Winograd { tile: t.m() })
+        let amx = self.tiles_of(conv).filter(served);
+        match (amx.and_then(|amx| amx.beside(tiling.is_some())), tiling) {
+            (Some(amx), _) if amx.products() == Products::One => Arithmetic::Sums,
+            (Some(amx), _) => Arithmetic::Pieces { products: amx.products().count() },
+            (None, Some(tiling)) => Arithmetic::Winograd { tile: tiling.m() },
+            (None, None) => Arithmetic::Sums,
+        }
     }
 
     /// Whether products of an op may be of pairs of bf16.
@@ -197,8 +195,9 @@ impl Direct {
             let (geometry, groups) = (&forward.geometry, Groups::forward(op));
             let weight_pairs = pairs && !gather::is_shallow(&groups, (op.r(), op.s()));
             let amx = means.amx.filter(|a| amx::serves_weight(*a, &groups, geometry, op.n(), op.k()));
-            let winograd = means.winograd && amx.is_none();
-            let tiling = winograd.then(|| winograd::weight_tiling(op, geometry, pairs)).flatten();
+            let tiling = means.winograd.then(|| winograd::weight_tiling(op, geometry, pairs)).flatten();
+            let amx = amx.and_then(|amx| amx.beside(tiling.is_some()));
+            let tiling = tiling.filter(|_| amx.is_none());
             Arc::new(Plan {
                 weight: match weight_pairs {
                     true => weight::cut::<bf16>(op, &forward.geometry),
@@ -208,7 +207,7 @@ impl Direct {
                 weight_amx: amx.map(|a| (a, amx::weight::cut(a, op, &forward.geometry))),
                 weight_tiles: tiling.map(|t| (t, winograd::weight::cut(op, &forward.geometry, t))),
                 finished: forward.sums_taps() && finished::serves(op),
-                point: point::Cut::backward(op).filter(|_| means.amx.is_none()),
+                point: point::Cut::backward(op).filter(|_| amx.is_none() && !backward.is_by_amx()),
                 single: Single::plan(op).filter(|_| forward.sums_all_taps()),
                 single_tiles: forward.tiling().and_then(|t| winograd::single::Single::plan(op, t)),
                 forward,
@@ -220,7 +219,14 @@ impl Direct {
 
     /// Whether both gradients of an op are computed at once.
     pub(crate) fn joins_backward(&self, op: &Conv2d) -> bool {
-        self.handles(op) && self.tiles_of(op).is_none() && point::Cut::backward(op).is_some()
+        // Tiles of AMX compute each gradient by itself.
+        let by_amx = |op| matches!(self.arithmetic(&op), Arithmetic::Pieces { .. });
+        let apart = || by_amx(Op::Conv2dBackwardData(*op)) || by_amx(Op::Conv2dBackwardWeight(*op));
+        self.handles(op)
+            && match self.plans.get(op) {
+                Some(plan) => plan.point.is_some(),
+                None => point::Cut::backward(op).is_some() && !apart(),
+            }
     }
 
     /// Says that an op is computed backwards too.

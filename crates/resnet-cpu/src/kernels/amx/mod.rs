@@ -23,11 +23,13 @@
 //! # Modules, in reading order
 //! - [`split`]: numbers in pieces. [`tile`]: the instructions. [`emulate`]: the same in plain Rust. [`product`]: a block of the
 //!   result by one of both. [`detect`]: whether there are tiles. [`check`]: whether they compute what they should.
+//!   [`speed`]: whether they are faster than AVX-512.
 
 mod check;
 mod detect;
 mod emulate;
 mod product;
+mod speed;
 pub(crate) mod split;
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,10 @@ mod tests;
 mod tile;
 
 pub(crate) use product::{Left, product};
+pub(crate) use speed::{TERMS, USES};
 pub(crate) use split::{BLOCK, PIECE};
+
+use std::sync::OnceLock;
 
 use super::Isa;
 
@@ -79,43 +84,89 @@ enum Unit {
     Emulation,
 }
 
+/// Who wants tiles, which decides what they are used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The user: all that fills them well enough.
+    Asked,
+    /// The program: only what they are certainly faster at.
+    Chosen,
+}
+
 /// A way to multiply matrices by pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Amx {
     unit: Unit,
     isa: Isa,
     products: Products,
+    role: Role,
 }
 
 /// What came of looking for tiles.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Found {
     Tiles(Amx),
     /// This machine, or its system, has none.
     Nothing,
     /// They compute something else than they should.
     Wrong,
+    /// They are right, but AVX-512 is faster.
+    Slow,
+}
+
+impl Found {
+    pub(crate) fn tiles(self) -> Option<Amx> {
+        match self {
+            Found::Tiles(amx) => Some(amx),
+            Found::Nothing | Found::Wrong | Found::Slow => None,
+        }
+    }
 }
 
 impl Amx {
-    /// The tiles of this machine.
+    /// The tiles of this machine, for a user who asks for them.
     pub(crate) fn find(products: Products) -> Found {
-        match Isa::avx512() {
+        static FOUND: [OnceLock<Found>; 3] = [const { OnceLock::new() }; 3];
+        *FOUND[products.pieces() - 1].get_or_init(|| match Isa::avx512() {
             Some(isa) if detect::usable() => {
-                let tiles = Amx { unit: Unit::Tiles, isa, products };
+                let tiles = Amx { unit: Unit::Tiles, isa, products, role: Role::Asked };
                 if check::passes(tiles) { Found::Tiles(tiles) } else { Found::Wrong }
             }
             _ => Found::Nothing,
-        }
+        })
+    }
+
+    /// The tiles of this machine, where they are faster than AVX-512. It is measured once, so that all of a process agrees.
+    pub(crate) fn find_faster(products: Products) -> Found {
+        static FOUND: [OnceLock<Found>; 3] = [const { OnceLock::new() }; 3];
+        *FOUND[products.pieces() - 1].get_or_init(|| match Self::find(products) {
+            Found::Tiles(tiles) if speed::pays(tiles) => Found::Tiles(Amx { role: Role::Chosen, ..tiles }),
+            Found::Tiles(_) => Found::Slow,
+            other => other,
+        })
     }
 
     /// The same arithmetic on any machine, slowly.
-    pub(crate) fn emulated(products: Products) -> Self {
-        Amx { unit: Unit::Emulation, isa: Isa::detect(), products }
+    pub(crate) fn emulated(products: Products, role: Role) -> Self {
+        Amx { unit: Unit::Emulation, isa: Isa::detect(), products, role }
     }
 
     /// Whether tiles are emulated.
     pub(crate) fn is_emulated(self) -> bool {
         self.unit == Unit::Emulation
+    }
+
+    /// Whether the program takes them unasked.
+    pub(crate) fn is_chosen(self) -> bool {
+        self.role == Role::Chosen
+    }
+
+    /// Itself, if an op is not better left to Winograd's algorithm, which may serve it too. Six products are at best 85 of f32
+    /// a cycle, where fused multiply-adds are 32; Winograd's algorithm makes 32 worth 72 to 128.
+    /// One and three products are ahead of both.
+    pub(crate) fn beside(self, winograd: bool) -> Option<Self> {
+        let yields = winograd && self.is_chosen() && self.products == Products::Six;
+        (!yields).then_some(self)
     }
 
     /// What people are told.

@@ -65,7 +65,7 @@ fn six_products_are_as_good_as_f32() {
             a.iter_mut().for_each(|a| *a = a.max(0.0));
         }
         let f32s = errors(&multiply_plainly(&a, &b, k), &a, &b, k);
-        let of = |products| errors(&multiply(Amx::emulated(products), &a, &b, k), &a, &b, k);
+        let of = |products| errors(&multiply(Amx::emulated(products, Role::Asked), &a, &b, k), &a, &b, k);
         let (six, three, one) = (of(Products::Six), of(Products::Three), of(Products::One));
         let [f32s_, six_, three_, one_] = [f32s, six, three, one].map(|e| format!("{:.1e} {:.1e}", e.0, e.1));
         println!("k {k:4}, relu {relu}: f32 {f32s_}, six {six_}, three {three_}, one {one_}");
@@ -93,19 +93,23 @@ fn six_products_lose_no_more_than_their_bound() {
             b[(t + 1) * BLOCK + j] = b[t * BLOCK + j];
         }
     }
-    let six = errors(&multiply(Amx::emulated(Products::Six), &a, &b, k), &a, &b, k).1;
+    let six = errors(&multiply(Amx::emulated(Products::Six, Role::Asked), &a, &b, k), &a, &b, k).1;
     // 16 + 1 additions along a step, 6 per step of a chain of 16, one between the chains, and what is left out.
     let bound = 1.02 * (17.0 + 96.0 + 1.0) * 2f64.powi(-24) + 2.02 * 2f64.powi(-24);
     assert!(six <= bound, "{six:e} against {bound:e}");
 }
 
-/// Row 0 of `a` times column 0 of `b`, both otherwise zero.
+/// Row 0 of `a` times column 0 of `b`, both otherwise zero. Where there are tiles, they must agree.
 fn dot(products: Products, terms: &[(f32, f32)]) -> f32 {
     let (mut a, mut b) = (vec![0.0; BLOCK * BLOCK], vec![0.0; BLOCK * BLOCK]);
     for (t, (left, right)) in terms.iter().enumerate() {
         (a[t], b[t * BLOCK]) = (*left, *right);
     }
-    multiply(Amx::emulated(products), &a, &b, BLOCK)[0]
+    let all = multiply(Amx::emulated(products, Role::Asked), &a, &b, BLOCK);
+    if let Found::Tiles(tiles) = Amx::find(products) {
+        assert_eq!(bits(&multiply(tiles, &a, &b, BLOCK)), bits(&all), "{products:?}, {terms:?}");
+    }
+    all[0]
 }
 
 #[test]
@@ -176,37 +180,121 @@ fn a_sum_is_flushed_as_if_exponents_had_no_end() {
     assert_eq!(dot(Products::One, &x[..1]), f32::MIN_POSITIVE);
 }
 
-/// Where there are tiles they are compared bit by bit; `RESNET_TEST_REQUIRE_AMX=1` makes a skip a failure.
+/// The tiles of this machine. `RESNET_TEST_REQUIRE_AMX=1` makes a machine without them a failure.
+fn tiles(products: Products) -> Option<Amx> {
+    match Amx::find(products) {
+        Found::Tiles(tiles) => Some(tiles),
+        Found::Wrong | Found::Slow => panic!("the tiles of this machine fail their check"),
+        Found::Nothing => {
+            assert!(std::env::var_os("RESNET_TEST_REQUIRE_AMX").is_none(), "no AMX");
+            println!("SKIPPED: this machine has no AMX");
+            None
+        }
+    }
+}
+
+/// Bits, with one for all that is no number: which NaN comes out of several is not defined.
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() }).collect()
+}
+
+/// Every number of registers, blocks with rows and columns to spare, sums of one step, of one chain and of more, set and added
+/// to: bit by bit.
 #[test]
 fn tiles_agree_with_their_emulation() {
+    const STRIDE: usize = 40;
     for products in [Products::One, Products::Three, Products::Six] {
-        match Amx::find(products) {
-            Found::Tiles(tiles) => {
-                let (a, b) = (normal(BLOCK * 576, 23), normal(BLOCK * 576, 29));
-                let (got, wanted) =
-                    (multiply(tiles, &a, &b, 576), multiply(Amx::emulated(products), &a, &b, 576));
-                assert_eq!(got, wanted, "{products:?}");
-            }
-            Found::Wrong => panic!("the tiles of this machine fail their check"),
-            Found::Nothing => {
-                assert!(std::env::var_os("RESNET_TEST_REQUIRE_AMX").is_none(), "no AMX");
-                println!("SKIPPED: this machine has no AMX");
+        let Some(tiles) = tiles(products) else { return };
+        let emulated = Amx { unit: Unit::Emulation, ..tiles };
+        for k in [1, 2, 16, 17, 33].map(|steps| steps * BLOCK) {
+            let (a, b) = (normal(BLOCK * k, 23), normal(BLOCK * k, 29));
+            let (got, wanted) = (multiply(tiles, &a, &b, k), multiply(emulated, &a, &b, k));
+            assert_eq!(bits(&got), bits(&wanted), "{products:?}, {k}");
+        }
+        let (pieces, k) = (products.pieces(), 17 * BLOCK);
+        let (a, b) = (normal(BLOCK * k, 31), normal(BLOCK * k, 37));
+        let (mut left, mut right) = (vec![0; pieces * a.len()], vec![0; pieces * b.len()]);
+        tiles.split(&a, &mut left, a.len());
+        for (values, out) in b.chunks_exact(PIECE).zip(right.chunks_exact_mut(pieces * PIECE)) {
+            tiles.split_pairs(values, out);
+        }
+        let steps: Vec<Tap> = (0..k / BLOCK).map(|s| Tap { a: s * BLOCK, b: s * pieces * PIECE }).collect();
+        for (rows, width) in [(32, 32), (32, 16), (16, 32), (16, 16), (1, 1), (17, 16), (5, 31), (32, 17)] {
+            for add in [false, true] {
+                let run = |amx: Amx| {
+                    let mut out = vec![1.5; BLOCK * STRIDE];
+                    let left = Left { data: &left, row: k, piece: a.len() };
+                    let tile = Tile { data: &mut out, stride: STRIDE, rows, width };
+                    product(&amx.enter(), left, &right, &steps, tile, add);
+                    bits(&out)
+                };
+                assert_eq!(run(tiles), run(emulated), "{products:?}, {rows} × {width}, {add}");
             }
         }
     }
 }
 
+/// Zeros of both signs, subnormal numbers, the smallest and the largest, infinities and NaN, each among ordinary ones.
+#[test]
+fn tiles_agree_on_numbers_that_are_not_ordinary() {
+    let strange = [
+        -0.0,
+        f32::from_bits(1),
+        -f32::MIN_POSITIVE / 2.0,
+        f32::MIN_POSITIVE,
+        2f32.powi(-103),
+        -2f32.powi(-70),
+        2f32.powi(100),
+        f32::MAX,
+        f32::from_bits(0x7F7F_8000),
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+    ];
+    for products in [Products::One, Products::Three, Products::Six] {
+        let Some(tiles) = tiles(products) else { return };
+        let emulated = Amx { unit: Unit::Emulation, ..tiles };
+        for (at, strange) in strange.into_iter().enumerate() {
+            // No sum of ordinary ones comes near the smallest number: `dot` has those cases, one by one.
+            for scale in [1.0, 2f32.powi(-60), 0.0] {
+                let (mut a, mut b) = (normal(BLOCK * BLOCK, 41), normal(BLOCK * BLOCK, 43));
+                b.iter_mut().for_each(|b| *b *= scale);
+                // In one row of the left operand and one column of the right one, so that ordinary results remain.
+                a[5 * BLOCK + at] = strange;
+                b[(at + 3) * BLOCK + 9] = strange;
+                let (got, wanted) = (multiply(tiles, &a, &b, BLOCK), multiply(emulated, &a, &b, BLOCK));
+                let differ =
+                    bits(&got).into_iter().zip(bits(&wanted)).position(|(got, wanted)| got != wanted);
+                assert_eq!(differ, None, "{products:?}, {strange:e}, times {scale:e}");
+            }
+        }
+    }
+}
+
+/// A thread that gives its tiles back can take them again, for other products too.
+#[test]
+fn tiles_can_be_taken_again() {
+    let (a, b) = (normal(PIECE, 47), normal(PIECE, 53));
+    for products in [Products::Six, Products::One, Products::Three, Products::Six] {
+        let Some(tiles) = tiles(products) else { return };
+        let emulated = Amx { unit: Unit::Emulation, ..tiles };
+        let outer = tiles.enter();
+        drop(outer);
+        assert_eq!(bits(&multiply(tiles, &a, &b, BLOCK)), bits(&multiply(emulated, &a, &b, BLOCK)));
+    }
+}
+
 #[test]
 fn the_check_accepts_the_emulation_and_refuses_others() {
-    let amx = Amx::emulated(Products::Six);
+    let amx = Amx::emulated(Products::Six, Role::Asked);
     assert!(check::agrees(amx, amx));
-    assert!(!check::agrees(Amx::emulated(Products::Three), amx), "half of the products");
-    assert!(!check::agrees(Amx::emulated(Products::One), amx));
+    assert!(!check::agrees(Amx::emulated(Products::Three, Role::Asked), amx), "half of the products");
+    assert!(!check::agrees(Amx::emulated(Products::One, Role::Asked), amx));
 }
 
 #[test]
 fn blocks_of_every_size() {
-    let amx = Amx::emulated(Products::Six);
+    let amx = Amx::emulated(Products::Six, Role::Asked);
     let (a, b) = (normal(BLOCK * BLOCK, 31), normal(BLOCK * BLOCK, 37));
     let whole = multiply(amx, &a, &b, BLOCK);
     let mut left = vec![0; 3 * PIECE];
