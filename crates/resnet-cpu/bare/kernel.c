@@ -99,6 +99,7 @@ i64 call(struct registers *r) {
         for (u64 i = 0; i < r->rdx; i++) write(parts[i].base, parts[i].len), n += parts[i].len;
         return n;
     }
+    case 25: return ENOMEM; // mremap: whoever asks copies instead
     case 9: return map(r->rsi, r->r8); // mmap
     case 12: // brk
         if (r->rdi > brk && r->rdi < HEAP) brk = r->rdi;
