@@ -180,6 +180,24 @@ fn a_sum_is_flushed_as_if_exponents_had_no_end() {
     assert_eq!(dot(Products::One, &x[..1]), f32::MIN_POSITIVE);
 }
 
+/// A chain has sixteen steps, no more and no fewer: 1 vanishes beside 2²⁴ where it is added to it, and does not where ones are
+/// added up first.
+#[test]
+fn a_chain_ends_after_512_terms() {
+    // One term per step: a large one, then ones.
+    let sum = |large_at: usize, steps: usize| {
+        let k = steps * BLOCK;
+        let (mut a, mut b) = (vec![0.0; BLOCK * k], vec![0.0; BLOCK * k]);
+        for step in 0..steps {
+            a[step * BLOCK] = if step == large_at { 16_777_216.0 } else { 1.0 };
+            b[step * BLOCK * BLOCK] = 1.0;
+        }
+        multiply(Amx::emulated(Products::Six, Role::Asked), &a, &b, k)[0]
+    };
+    assert_eq!(sum(0, 16), 16_777_216.0, "a chain of sixteen steps");
+    assert_eq!(sum(0, 32), 16_777_232.0, "another one");
+}
+
 /// The tiles of this machine. `RESNET_TEST_REQUIRE_AMX=1` makes a machine without them a failure.
 fn tiles(products: Products) -> Option<Amx> {
     match Amx::find(products) {
