@@ -102,7 +102,7 @@ fn the_report_names_every_op_and_finds_plain_f32_loops_within_the_bounds() {
     let mut ops: Vec<_> = table.iter().map(|row| row.op).collect();
     ops.sort_unstable();
     ops.dedup();
-    assert_eq!(ops.len(), 18);
+    assert_eq!(ops.len(), 19);
     for row in table {
         assert_eq!(row.failure, None);
         assert!(row.worst_over_bound <= 1.0, "{row:?}");

@@ -45,7 +45,8 @@ impl Program {
             .collect();
         let first = *self.forward[*readers.first()?].read()?;
         let same = readers.iter().all(|&j| self.forward[j].read() == Some(&first));
-        let added = readers.iter().any(|&j| match &self.forward[j] {
+        // A convolution that adds it as it was written is no reader in the sense above.
+        let added = self.forward[i + 1..].iter().any(|step| match step {
             Step::ConvFinished { finish, .. } => finish.residual.is_some_and(|(t, _)| t == y),
             _ => false,
         });
@@ -190,6 +191,26 @@ mod tests {
             assert!(written.contains(&program.logits));
             let stored = program.stored.iter().flatten();
             assert!(stored.clone().count() > 0 && stored.clone().all(|t| written.contains(t)), "{name}");
+        }
+    }
+
+    /// In a pre-activation network the stem's result is both normalised for the first block and added as it is.
+    #[test]
+    fn what_is_added_raw_stays_raw() {
+        for name in ["resnet18v2", "resnet50v2", "resnet20v2-cifar"] {
+            let before = program(name, LowerOptions::infer(1));
+            let mut after = before.clone();
+            after.finish_convolutions(&|_| true);
+            for (i, step) in after.forward.iter().enumerate() {
+                let Step::ConvFinished { finish: FinishWrite { residual: Some((t, None)), .. }, .. } = step
+                else {
+                    continue;
+                };
+                let made = after.forward[..i].iter().find(|step| step.writes() == Some(*t));
+                if let Some(Step::ConvFinished { finish, .. }) = made {
+                    assert!(finish.affine.is_none() && !finish.relu, "{name}: {step:?} adds {made:?}");
+                }
+            }
         }
     }
 
