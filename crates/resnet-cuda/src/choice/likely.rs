@@ -10,7 +10,7 @@ use super::task::{Form, Reads, Task, Writes};
 impl Task {
     /// The tasks of a step's ops that are worth timing, the largest first. Descriptors do not say what is fused, so it is taken from the
     /// rest of the step: in training, convolutions are normalised and have no bias; the classifier is too small to matter; a
-    /// convolution reads what was made before it, see [`reads`].
+    /// convolution reads what was made before it, see `reads`.
     pub fn likely(ops: &[Op]) -> Vec<Task> {
         let training = ops.iter().any(|op| matches!(op, Op::Conv2dBackwardWeight(_)));
         let normalised = ops.iter().any(|op| matches!(op, Op::BatchNorm(_)));
