@@ -20,6 +20,7 @@ impl DType {
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
 }
 
+/// The name that precisions, kernels and kept plans go by.
 impl std::fmt::Display for DType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -24,7 +24,7 @@ use crate::{avg_pool, combine, conv, ingest, loss, max_pool, norm, transfer, upd
 /// passes around the products are compiled for; the products themselves follow the instructions of the machine.
 pub struct CpuBackend {
     engine: Engine,
-    /// Whether there are tiles of AMX that compute something else than they should.
+    /// Why tiles of AMX that are there are not used.
     remark: Option<&'static str>,
 }
 

@@ -54,15 +54,6 @@ pub(crate) fn element_bytes(dtype: DType) -> usize {
     }
 }
 
-/// What a kernel's name ends in for this type of activation.
-pub(crate) fn suffix(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "f32",
-        DType::Bf16 => "bf16",
-        DType::F16 => "f16",
-    }
-}
-
 /// Bytes that a tensor takes. Never zero.
 pub(crate) fn buffer_bytes(desc: &TensorDesc) -> usize {
     let each = match desc.role {

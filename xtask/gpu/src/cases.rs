@@ -105,9 +105,7 @@ impl Case {
         let Case { arch, channels, size, batch, precision, .. } = self;
         format!("{arch} {channels}×{size}² batch {batch} {} {mode}", precision.name())
     }
-}
 
-impl Case {
     /// Whether a way is timed for this row.
     pub(crate) fn has(&self, way: &str) -> bool {
         if way == OWN_CHOICES { self.choices } else { self.ways.contains(&way) }

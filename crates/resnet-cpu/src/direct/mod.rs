@@ -96,6 +96,34 @@ struct Plan {
     point: Option<point::Cut>,
 }
 
+impl Plan {
+    fn new(op: &Conv2d, means: Means) -> Self {
+        let (forward, backward) = (Direction::forward(op, means), Direction::backward(op, means));
+        let (geometry, groups) = (&forward.geometry, Groups::forward(op));
+        let weight_pairs = means.pairs && !gather::is_shallow(&groups, (op.r(), op.s()));
+        let amx = means.amx.filter(|a| amx::serves_weight(*a, &groups, geometry, op.n(), op.k()));
+        let tiling = means.winograd.then(|| winograd::weight_tiling(op, geometry, means.pairs)).flatten();
+        let amx = amx.and_then(|amx| amx.beside(tiling.is_some()));
+        let tiling = tiling.filter(|_| amx.is_none());
+        Plan {
+            weight: match weight_pairs {
+                true => weight::cut::<bf16>(op, geometry),
+                false => weight::cut::<f32>(op, geometry),
+            },
+            weight_pairs,
+            weight_amx: amx.map(|a| (a, amx::weight::cut(a, op, geometry))),
+            weight_tiles: tiling.map(|t| (t, winograd::weight::cut(op, geometry, t))),
+            finished: forward.sums_taps() && finished::serves(op),
+            // Tiles of AMX compute each gradient by itself.
+            point: point::Cut::backward(op).filter(|_| amx.is_none() && !backward.is_by_amx()),
+            single: Single::plan(op).filter(|_| forward.sums_all_taps()),
+            single_tiles: forward.tiling().and_then(|t| winograd::single::Single::plan(op, t)),
+            forward,
+            backward,
+        }
+    }
+}
+
 /// Memory that one op needs in any direction.
 pub(crate) struct Need {
     /// Per thread.
@@ -187,46 +215,22 @@ impl Direct {
         self.pairs && op.dtype() == DType::Bf16
     }
 
+    /// What an op may be computed by.
+    fn means(&self, op: &Conv2d) -> Means {
+        Means { winograd: self.winograd, pairs: self.in_pairs(op), amx: self.tiles_of(op) }
+    }
+
     fn plan(&mut self, op: &Conv2d) -> Arc<Plan> {
-        let pairs = self.in_pairs(op);
-        let means = Means { winograd: self.winograd, pairs, amx: self.tiles_of(op) };
-        let plan = self.plans.entry(*op).or_insert_with(|| {
-            let (forward, backward) = (Direction::forward(op, means), Direction::backward(op, means));
-            let (geometry, groups) = (&forward.geometry, Groups::forward(op));
-            let weight_pairs = pairs && !gather::is_shallow(&groups, (op.r(), op.s()));
-            let amx = means.amx.filter(|a| amx::serves_weight(*a, &groups, geometry, op.n(), op.k()));
-            let tiling = means.winograd.then(|| winograd::weight_tiling(op, geometry, pairs)).flatten();
-            let amx = amx.and_then(|amx| amx.beside(tiling.is_some()));
-            let tiling = tiling.filter(|_| amx.is_none());
-            Arc::new(Plan {
-                weight: match weight_pairs {
-                    true => weight::cut::<bf16>(op, &forward.geometry),
-                    false => weight::cut::<f32>(op, &forward.geometry),
-                },
-                weight_pairs,
-                weight_amx: amx.map(|a| (a, amx::weight::cut(a, op, &forward.geometry))),
-                weight_tiles: tiling.map(|t| (t, winograd::weight::cut(op, &forward.geometry, t))),
-                finished: forward.sums_taps() && finished::serves(op),
-                point: point::Cut::backward(op).filter(|_| amx.is_none() && !backward.is_by_amx()),
-                single: Single::plan(op).filter(|_| forward.sums_all_taps()),
-                single_tiles: forward.tiling().and_then(|t| winograd::single::Single::plan(op, t)),
-                forward,
-                backward,
-            })
-        });
-        Arc::clone(plan)
+        let means = self.means(op);
+        Arc::clone(self.plans.entry(*op).or_insert_with(|| Arc::new(Plan::new(op, means))))
     }
 
     /// Whether both gradients of an op are computed at once.
     pub(crate) fn joins_backward(&self, op: &Conv2d) -> bool {
-        // Tiles of AMX compute each gradient by itself.
-        let by_amx = |op| matches!(self.arithmetic(&op), Arithmetic::Pieces { .. });
-        let apart = || by_amx(Op::Conv2dBackwardData(*op)) || by_amx(Op::Conv2dBackwardWeight(*op));
-        self.handles(op)
-            && match self.plans.get(op) {
-                Some(plan) => plan.point.is_some(),
-                None => point::Cut::backward(op).is_some() && !apart(),
-            }
+        let joins = |plan: &Plan| plan.point.is_some();
+        let planned =
+            || self.plans.get(op).map_or_else(|| joins(&Plan::new(op, self.means(op))), |plan| joins(plan));
+        self.handles(op) && planned()
     }
 
     /// Says that an op is computed backwards too.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use resnet_core::TensorDesc;
 use resnet_core::op::{Conv2d, Op};
-use resnet_core::{DType, TensorDesc};
 
 use crate::source::{CheckedGradOut, GradOutArgs, GradSourceArgs, SourceArgs};
 
@@ -200,13 +200,8 @@ pub(crate) struct Shape<'a>(pub(crate) &'a Conv2d);
 impl fmt::Display for Shape<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Shape(op) = self;
-        let dtype = match op.dtype() {
-            DType::F32 => "f32",
-            DType::Bf16 => "bf16",
-            DType::F16 => "f16",
-        };
         let pad = op.padding();
-        write!(f, "{dtype} {}×{}×{}×{} to {}, ", op.n(), op.h(), op.w(), op.c(), op.k())?;
+        write!(f, "{} {}×{}×{}×{} to {}, ", op.dtype(), op.n(), op.h(), op.w(), op.c(), op.k())?;
         write!(f, "{}×{} stride {} padding {}", op.r(), op.s(), op.stride(), pad.top)?;
         if [pad.left, pad.bottom, pad.right] != [pad.top; 3] {
             write!(f, ",{},{},{}", pad.left, pad.bottom, pad.right)?;
@@ -255,6 +250,7 @@ impl fmt::Display for Task {
 
 #[cfg(test)]
 mod tests {
+    use resnet_core::DType;
     use resnet_core::op::Padding;
 
     use super::*;

@@ -3,7 +3,7 @@
 use resnet_core::op::Combine;
 use resnet_core::{DType, GradOut, GradSource, Result, Source, TensorDesc};
 
-use crate::buffer::{Buffer, optional_written, suffix, written};
+use crate::buffer::{Buffer, optional_written, written};
 use crate::columns::Columns;
 use crate::engine::{Engine, u32_of};
 use crate::source::{CheckedGradOut, GradOutArgs, GradSourceArgs, SourceArgs};
@@ -53,7 +53,7 @@ fn pass(
         rows_per_tile: columns.rows_per_tile,
         vector: columns.vector,
     };
-    engine.launch(format!("combine_{}", suffix(dtype)), columns.geometry, &args)
+    engine.launch(format!("combine_{dtype}"), columns.geometry, &args)
 }
 
 /// The value of a source of `rows × c` as a tensor at `z`.
@@ -100,7 +100,7 @@ pub(crate) fn let_go(
         rows_per_tile: columns.rows_per_tile,
         vector: columns.vector,
     };
-    engine.launch(format!("combine_backward_{}", suffix(dtype)), columns.geometry, &args)
+    engine.launch(format!("combine_backward_{dtype}"), columns.geometry, &args)
 }
 
 pub(crate) fn combine(

@@ -3,7 +3,7 @@
 use resnet_core::op::Gather;
 use resnet_core::{Result, TensorDesc};
 
-use crate::buffer::{Buffer, address, suffix, written};
+use crate::buffer::{Buffer, address, written};
 use crate::engine::{Engine, Geometry, u32_of};
 
 crate::args! {
@@ -46,5 +46,5 @@ pub(crate) fn gather(
         unused: 0,
     };
     let geometry = Geometry::flat(desc.len().div_ceil(4), 256);
-    engine.launch(format!("gather_{}", suffix(desc.dtype)), geometry, &args)
+    engine.launch(format!("gather_{}", desc.dtype), geometry, &args)
 }

@@ -3,7 +3,7 @@
 use resnet_core::op::Ingest;
 use resnet_core::{Result, TensorDesc};
 
-use crate::buffer::{Buffer, address, suffix, written};
+use crate::buffer::{Buffer, address, written};
 use crate::engine::{Engine, Geometry, u32_of};
 
 crate::args! {
@@ -35,5 +35,5 @@ pub(crate) fn ingest(
         unused: 0,
     };
     let geometry = Geometry::flat(desc.len().div_ceil(4), 256);
-    engine.launch(format!("ingest_{}", suffix(desc.dtype)), geometry, &args)
+    engine.launch(format!("ingest_{}", desc.dtype), geometry, &args)
 }

@@ -3,7 +3,7 @@
 use resnet_core::op::{Metrics, SoftmaxCrossEntropy, StepScalars, Targets};
 use resnet_core::{Accumulate, Error, Result};
 
-use crate::buffer::{Buffer, address, optional, optional_written, suffix, written};
+use crate::buffer::{Buffer, address, optional, optional_written, written};
 use crate::engine::{Engine, Geometry, u32_of};
 
 crate::args! {
@@ -67,7 +67,7 @@ pub(crate) fn softmax_cross_entropy(
 
     args.pictures = engine.scratch(scratch_bytes(op))?;
     let blocks = |n: usize| Geometry { grid: [u32_of(n), 1, 1], block: [THREADS, 1, 1], shared_bytes: 0 };
-    engine.launch(format!("softmax_cross_entropy_{}", suffix(desc.dtype)), blocks(op.n()), &args)?;
+    engine.launch(format!("softmax_cross_entropy_{}", desc.dtype), blocks(op.n()), &args)?;
     let accumulate = u32::from(accumulate == Accumulate::Add);
     let totals = MetricsArgs { pictures: args.pictures, metrics, n_valid: args.n_valid, accumulate };
     engine.launch("loss_metrics", blocks(1), &totals)

@@ -3,7 +3,7 @@
 use resnet_core::op::{AvgPool, MaxPool, PadValue};
 use resnet_core::{GradOut, GradSource, Result, Source, TensorDesc};
 
-use crate::buffer::{Buffer, address, optional_written, suffix, written};
+use crate::buffer::{Buffer, address, optional_written, written};
 use crate::columns::Columns;
 use crate::engine::{Engine, u32_of};
 use crate::source::{CheckedGradOut, GradOutArgs, GradSourceArgs, SourceArgs};
@@ -105,7 +105,7 @@ pub(crate) fn max_pool(
     let shape = shape!(op, u32::from(op.pad_value() == PadValue::Zero));
     let Columns { rows_per_tile, vector, .. } = columns;
     let args = MaxPoolArgs { x, y, index, partials, shape, rows_per_tile, vector };
-    engine.launch(format!("max_pool_{}", suffix(op.dtype())), columns.geometry, &args)?;
+    engine.launch(format!("max_pool_{}", op.dtype()), columns.geometry, &args)?;
     if sums != 0 {
         engine.finish_moments(partials, columns.tiles, c, sums)?;
     }
@@ -138,7 +138,7 @@ pub(crate) fn avg_pool(
     let columns = columns(engine, &op.y_desc());
     let Columns { rows_per_tile, vector, .. } = columns;
     let args = AvgPoolArgs { x, y, shape: shape!(op, 0), rows_per_tile, vector };
-    engine.launch(format!("avg_pool_{}", suffix(op.dtype())), columns.geometry, &args)
+    engine.launch(format!("avg_pool_{}", op.dtype()), columns.geometry, &args)
 }
 
 pub(crate) fn avg_pool_backward(
@@ -167,6 +167,6 @@ fn backward(
     dx.place(scratch, desc.c, columns.tiles);
     let Columns { rows_per_tile, vector, .. } = columns;
     let args = PoolBackwardArgs { dy, index, dx: dx.args, shape, rows_per_tile, vector };
-    engine.launch(format!("{kernel}_{}", suffix(desc.dtype)), columns.geometry, &args)?;
+    engine.launch(format!("{kernel}_{}", desc.dtype), columns.geometry, &args)?;
     engine.finish_grad_sums(&dx, columns.tiles, desc.c)
 }

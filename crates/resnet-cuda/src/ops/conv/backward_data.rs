@@ -4,7 +4,7 @@ use resnet_core::op::Conv2d;
 use resnet_core::{GradOut, GradSource, Result};
 
 use super::{ConvShape, THREADS, TILE, cudnn, tensor};
-use crate::buffer::{Buffer, address, suffix};
+use crate::buffer::{Buffer, address};
 use crate::choice::task::Task;
 use crate::choice::ways::{self, Way};
 use crate::copies::{self, Side};
@@ -98,6 +98,6 @@ pub(crate) fn run(engine: &mut Engine, task: &Task, way: &Way, inputs: &Inputs) 
         shared_bytes: 0,
     };
     let args = ConvBackwardDataArgs { dy: *dy, w: *w, dx: dx.args, shape: op.into() };
-    engine.launch(format!("conv_backward_data_{}", suffix(op.dtype())), geometry, &args)?;
+    engine.launch(format!("conv_backward_data_{}", op.dtype()), geometry, &args)?;
     engine.finish_grad_sums(&dx, tiles * phases, op.c())
 }

@@ -4,7 +4,7 @@ use resnet_core::op::Conv2d;
 use resnet_core::{Accumulate, GradSource, Result, Source};
 
 use super::{ConvShape, THREADS, TILE, cudnn, tensor};
-use crate::buffer::{Buffer, optional_written, suffix, written};
+use crate::buffer::{Buffer, optional_written, written};
 use crate::choice::task::Task;
 use crate::choice::ways::{self, Way};
 use crate::columns::Columns;
@@ -160,7 +160,7 @@ fn weight(
         accumulate: if in_parts { 0 } else { accumulate },
         unused: 0,
     };
-    engine.launch(format!("conv_backward_weight_{}", suffix(op.dtype())), geometry, &args)?;
+    engine.launch(format!("conv_backward_weight_{}", op.dtype()), geometry, &args)?;
     if in_parts {
         add_splits(engine, to, dw, op.w_desc().len(), cut.splits, accumulate)?;
     }
@@ -185,7 +185,7 @@ pub(crate) fn bias(
         rows_per_tile: columns.rows_per_tile,
         unused: 0,
     };
-    engine.launch(format!("bias_grad_{}", suffix(op.dtype())), columns.geometry, &args)?;
+    engine.launch(format!("bias_grad_{}", op.dtype()), columns.geometry, &args)?;
     add_splits(engine, partials, dbias, op.k(), columns.tiles, accumulate)
 }
 

@@ -10,7 +10,7 @@ use resnet_core::{DType, Error, Result};
 use super::backward_weight::add_splits;
 use super::forward::Inputs;
 use crate::args::Packed;
-use crate::buffer::{element_bytes, suffix};
+use crate::buffer::element_bytes;
 use crate::choice::task::{Form, Reads, Task, Writes, is_evaluated};
 use crate::columns::Columns;
 use crate::cudnn::pattern::{Before, End};
@@ -199,7 +199,7 @@ fn source(engine: &mut Engine, op: &Conv2d, plan: &Prepared, x: SourceArgs, to: 
             padded: u32_of(padded),
             unused: 0,
         };
-        let kernel = format!("stage_source_{}", suffix(op.dtype()));
+        let kernel = format!("stage_source_{}", op.dtype());
         helper(engine, kernel, pixels * padded, Packed::of(&args))?;
     } else if is_evaluated(&x) {
         combine::evaluate(engine, pixels, c, op.dtype(), x, to)?;
@@ -374,7 +374,7 @@ pub(crate) fn backward_weight(
     let (c, padded) = (u32_of(op.c() / op.groups()), u32_of(plan.op.c() / op.groups()));
     if narrow {
         let args = WidenWeightArgs { from: to, dw, n: n as u64, c, padded, accumulate, unused: 0 };
-        return helper(engine, format!("widen_weight_{}", suffix(op.dtype())), n, Packed::of(&args));
+        return helper(engine, format!("widen_weight_{}", op.dtype()), n, Packed::of(&args));
     }
     let part = plan.op.w_desc().len() as u64;
     let args = FinishWeightArgs { parts: to, dw, n: n as u64, shares: 1, c, padded, accumulate, part };

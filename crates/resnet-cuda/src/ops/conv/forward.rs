@@ -4,7 +4,7 @@ use resnet_core::op::Conv2d;
 use resnet_core::{Result, Source, TensorDesc};
 
 use super::{ConvShape, THREADS, TILE, cudnn, tensor};
-use crate::buffer::{Buffer, address, optional, optional_written, suffix, written};
+use crate::buffer::{Buffer, address, optional, optional_written, written};
 use crate::choice::task::Task;
 use crate::choice::ways::{self, Way};
 use crate::copies::{self, Side};
@@ -101,7 +101,7 @@ pub(crate) fn run(engine: &mut Engine, task: &Task, way: &Way, inputs: &Inputs) 
         shared_bytes: 0,
     };
     let args = ConvForwardArgs { x, w, bias, y, partials, shape: op.into() };
-    engine.launch(format!("conv_forward_{}", suffix(op.dtype())), geometry, &args)?;
+    engine.launch(format!("conv_forward_{}", op.dtype()), geometry, &args)?;
     if sums != 0 {
         engine.finish_moments(partials, tiles, op.k(), sums)?;
     }
