@@ -25,8 +25,8 @@ pub(crate) fn run() -> Result<()> {
         return Ok(());
     }
     test(&["--lib"])?;
-    test(&["--test", "conformance", "neon"])?;
-    test(&["--test", "conformance", "auto"])
+    test(&["--test", "conformance", "neon::"])?;
+    test(&["--test", "conformance", "auto::"])
 }
 
 fn test(what: &[&str]) -> Result<()> {
